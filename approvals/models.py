@@ -1,0 +1,248 @@
+"""What a person must decide, who may, and what they decided.
+
+Decisions, votes and audit entries are append-only. Every verdict is written by
+`approvals.services.decide`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from runs import codec
+from runs.ids import new_id
+
+
+class Verdict(models.TextChoices):
+    """What a person or a Rule may say; nothing else is ever read as one of these."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    ANSWER = "answer"
+
+
+class RequestStatus(models.TextChoices):
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    ANSWERED = "answered"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+STATUS_AFTER = {
+    Verdict.APPROVE: RequestStatus.APPROVED,
+    Verdict.REJECT: RequestStatus.REJECTED,
+    Verdict.ANSWER: RequestStatus.ANSWERED,
+}
+
+
+class ApprovalRequest(models.Model):
+    """One tool call put to people, exactly as it would run."""
+
+    class Kind(models.TextChoices):
+        APPROVAL = "approval", "may this call run?"
+        RECONCILE = "reconcile", "did this call happen?"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    run = models.ForeignKey(
+        "runs.Run", on_delete=models.PROTECT, related_name="requests"
+    )
+    kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.APPROVAL)
+    call_key = models.CharField(max_length=500)
+    revision = models.PositiveIntegerField(default=1)
+    tool = models.CharField(max_length=200)
+    agent_path = models.CharField(max_length=500)
+    call = models.TextField(help_text="The call exactly as the model wrote it, JSON.")
+    arguments = models.TextField(help_text="Its arguments, for search.")
+    schema_hash = models.CharField(max_length=64)
+    digest = models.CharField(max_length=64)
+    status = models.CharField(
+        max_length=20, choices=RequestStatus.choices, default=RequestStatus.PENDING
+    )
+    risk = models.CharField(max_length=20, default="medium")
+    summary = models.CharField(max_length=300)
+    why = models.CharField(max_length=500, help_text="Why a person is asked.")
+    reviewers = models.CharField(
+        max_length=150, blank=True, help_text="The group that decides; empty: any."
+    )
+    votes_needed = models.PositiveIntegerField(default=1)
+    votes = models.PositiveIntegerField(default=0)
+    warnings = models.PositiveIntegerField(
+        default=0, help_text="Display warnings about its text."
+    )
+    evidence = models.TextField(
+        blank=True, help_text="What is known of a call in doubt, JSON."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        permissions = (("decide_request", "Can decide approval requests"),)
+        indexes = (
+            models.Index(
+                fields=("id",), name="request_pending", condition=Q(status="pending")
+            ),
+            models.Index(fields=("updated_at", "id"), name="request_changed"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=("run", "call_key"),
+                condition=Q(status="pending"),
+                name="one_open_request_per_call",
+            ),
+            models.UniqueConstraint(
+                fields=("run", "call_key", "revision"), name="request_revision_is_unique"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.summary} ({self.status})"
+
+    def get_absolute_url(self) -> str:
+        return reverse("approvals:request", args=[self.pk])
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status == RequestStatus.PENDING
+
+    @property
+    def call_data(self) -> dict[str, Any]:
+        data: dict[str, Any] = codec.loads(self.call)
+        return data
+
+
+class Rule(models.Model):
+    """A standing verdict: what *always* means, and how long."""
+
+    class Scope(models.TextChoices):
+        RUN = "run", "this run"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    scope = models.CharField(max_length=20, choices=Scope.choices)
+    run = models.ForeignKey(
+        "runs.Run", on_delete=models.CASCADE, null=True, blank=True, related_name="rules"
+    )
+    agent_path = models.CharField(max_length=500)
+    tool = models.CharField(max_length=200)
+    schema_hash = models.CharField(max_length=64)
+    verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    reason = models.TextField(blank=True)
+    uses = models.PositiveIntegerField(default=0)
+    use_cap = models.PositiveIntegerField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    creator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="rules"
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"Always {self.verdict} {self.tool} in {self.get_scope_display()}"
+
+
+class Vote(models.Model):
+    """What one person said about one request."""
+
+    request = models.ForeignKey(
+        ApprovalRequest, on_delete=models.CASCADE, related_name="vote_set"
+    )
+    voter = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="votes"
+    )
+    verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    reason = models.TextField(blank=True)
+    digest_seen = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("request", "voter"), name="one_vote_per_person"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.voter}: {self.verdict}"
+
+
+class Decision(models.Model):
+    """How a request ended. The only truth about what may run."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    request = models.OneToOneField(
+        ApprovalRequest, on_delete=models.CASCADE, related_name="decision"
+    )
+    verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="decisions",
+    )
+    rule = models.ForeignKey(
+        Rule, on_delete=models.PROTECT, null=True, blank=True, related_name="decisions"
+    )
+    reason = models.TextField(blank=True)
+    output = models.TextField(blank=True, help_text="A person's answer for the model.")
+    digest = models.CharField(max_length=64)
+    release_at = models.DateTimeField(help_text="The call may start from here on.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(verdict__in=[v.value for v in Verdict]),
+                name="decision_verdict_is_known",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_verdict_display()} by {self.actor_name}"
+
+    @property
+    def actor_name(self) -> str:
+        """Who decided, as a person reads it."""
+        if self.rule is not None:
+            return f"{self.rule.creator.get_username()}'s rule"
+        return self.actor.get_username() if self.actor else "Placet"
+
+
+class AuditEntry(models.Model):
+    """A link of a hash chain: one chain a run."""
+
+    chain = models.CharField(max_length=100)
+    seq = models.PositiveIntegerField()
+    actor = models.CharField(max_length=200)
+    action = models.CharField(max_length=50)
+    object_id = models.CharField(max_length=100)
+    payload = models.TextField(help_text="What was recorded, JSON.")
+    previous_hash = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("chain", "seq")
+        verbose_name_plural = "audit entries"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("chain", "seq"), name="audit_seq_is_unique"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.chain}/{self.seq} {self.action}"

@@ -1,0 +1,54 @@
+"""Readers for settings from the environment; each fails with the fix in its message."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+def text(name: str, default: str) -> str:
+    return os.environ.get(name) or default
+
+
+def boolean(name: str, default: bool) -> bool:
+    value = text(name, str(default).lower())
+    if value not in _BOOLEANS:
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not a boolean; use 'true' or 'false'."
+        )
+    return _BOOLEANS[value]
+
+
+def number(name: str, default: float) -> float:
+    value = text(name, str(default))
+    try:
+        return float(value)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not a number; use digits, as {default}."
+        ) from None
+
+
+def words(name: str, default: str) -> list[str]:
+    """Return a comma-separated list."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def secret_key(data_dir: Path) -> str:
+    """Return PLACET_SECRET_KEY, else a key made once and kept in `data_dir`.
+
+    Kept, because a new key signs everyone out.
+    """
+    if given := os.environ.get("PLACET_SECRET_KEY"):
+        return given
+    kept = data_dir / "secret_key"
+    if not kept.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(get_random_secret_key())
+    return kept.read_text().strip()

@@ -1,0 +1,324 @@
+"""What is stored about conversations and runs.
+
+The log (RunEvent) is append-only and holds each item once; a run's head is small and
+holds the rest of its RunState. Writes go through `runs.services`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from . import codec
+from .ids import new_id
+
+
+class Conversation(models.Model):
+    """Runs of one agent that follow each other; one of them at most is unfinished."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        ARCHIVED = "archived"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    agent_key = models.CharField(max_length=100)
+    title = models.CharField(max_length=200, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="conversations",
+        help_text="Who opened it; empty for a system.",
+    )
+    status = models.CharField(
+        max_length=20, choices=Status.choices, default=Status.ACTIVE
+    )
+    metadata = models.TextField(default="{}", help_text="JSON of the opener's own.")
+    current_run = models.ForeignKey(
+        "Run", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-updated_at", "-id")
+        indexes = (models.Index(fields=("-updated_at", "-id"), name="conv_latest"),)
+
+    def __str__(self) -> str:
+        return self.title or f"Conversation {self.pk}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("runs:conversation", args=[self.pk])
+
+
+class RunStatus(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
+TERMINAL_STATUSES = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+class Run(models.Model):
+    """One piece of work of an agent, from an input to an end."""
+
+    class Trigger(models.TextChoices):
+        PAGE = "page"
+        COMMAND = "command"
+        WEBHOOK = "webhook"
+        MESSAGE = "message"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, related_name="runs"
+    )
+    status = models.CharField(
+        max_length=20, choices=RunStatus.choices, default=RunStatus.QUEUED
+    )
+    trigger = models.CharField(max_length=20, choices=Trigger.choices)
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="runs",
+        help_text="Who asked for it; may not decide its requests. Empty for a system.",
+    )
+    agent_key = models.CharField(max_length=100)
+    agent_digest = models.CharField(
+        max_length=64, blank=True, help_text="Of the agent's definition at the start."
+    )
+    previous = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="next_runs",
+        help_text="The run of the conversation whose items this one's view begins with.",
+    )
+    parent = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="forks",
+        help_text="The run this one was forked from.",
+    )
+
+    head = models.TextField(default="", help_text="RunState without its items, JSON.")
+    pending_input = models.TextField(
+        default="[]", help_text="Messages the model has not read yet, JSON."
+    )
+    last_seq = models.PositiveIntegerField(default=0)
+    turn = models.PositiveIntegerField(default=0)
+    max_turns = models.PositiveIntegerField(default=10)
+    usage = models.TextField(default="{}", help_text="Token sums, JSON.")
+
+    lease_owner = models.CharField(max_length=100, blank=True)
+    lease_epoch = models.PositiveIntegerField(default=0)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    wakes = models.PositiveIntegerField(default=0)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+
+    error = models.TextField(blank=True)
+    final_output = models.TextField(blank=True)
+    state_inactive_at = models.DateTimeField(
+        null=True, blank=True, help_text="When clean-up took its state out of use."
+    )
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        permissions = (
+            ("start_run", "Can start, message, stop and resume runs"),
+            ("follow_run", "Can see every conversation and run"),
+        )
+        indexes = (
+            models.Index(
+                fields=("status", "lease_expires_at"),
+                name="run_open",
+                condition=Q(status__in=[s.value for s in OPEN_STATUSES]),
+            ),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=("conversation",),
+                condition=Q(status__in=[s.value for s in OPEN_STATUSES]),
+                name="one_open_run_per_conversation",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"Run {self.pk} ({self.status})"
+
+    def get_absolute_url(self) -> str:
+        return reverse("runs:run", args=[self.pk])
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN_STATUSES
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.is_open and self.stop_requested_at is not None
+
+    @property
+    def pending_messages(self) -> list[str]:
+        """Texts the model has not read yet, oldest first."""
+        return [message["text"] for message in codec.loads(self.pending_input)]
+
+    @property
+    def usage_totals(self) -> dict[str, Any]:
+        totals: dict[str, Any] = codec.loads(self.usage)
+        return totals
+
+
+class EventKind(models.TextChoices):
+    ITEM = "item", "an item of the conversation"
+    RESPONSE = "response", "a model's answer is complete"
+    RETRY = "retry", "a model's answer was withdrawn and is asked for again"
+    EXECUTION = "execution", "a tool call changed its state"
+    REQUEST = "request", "an approval request changed"
+    STATUS = "status", "the run changed its status"
+
+
+class RunEvent(models.Model):
+    """One row of a run's log; never changed, `seq` without gaps from 1."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events")
+    seq = models.PositiveIntegerField()
+    kind = models.CharField(max_length=20, choices=EventKind.choices)
+    frame = models.CharField(
+        max_length=500, blank=True, help_text="Call key of the agent's frame."
+    )
+    payload = models.TextField(help_text="JSON; its shape depends on `kind`.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("run", "seq")
+        constraints = (
+            models.UniqueConstraint(fields=("run", "seq"), name="event_seq_is_unique"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.seq} of {self.run_id}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        data: dict[str, Any] = codec.loads(self.payload)
+        return data
+
+
+class ToolExecution(models.Model):
+    """The one effect of one tool call: claimed before it starts, recorded after."""
+
+    class Status(models.TextChoices):
+        STARTED = "started"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        UNKNOWN = "unknown"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="executions")
+    call_key = models.CharField(max_length=500)
+    tool = models.CharField(max_length=200)
+    digest = models.CharField(max_length=64)
+    epoch = models.PositiveIntegerField()
+    attempt = models.PositiveIntegerField(default=1)
+    status = models.CharField(
+        max_length=20, choices=Status.choices, default=Status.STARTED
+    )
+    permitted_by = models.UUIDField(
+        null=True, blank=True, help_text="The Decision that let this attempt start."
+    )
+    outcome = models.TextField(blank=True, help_text="What the model is told, JSON.")
+    evidence = models.TextField(
+        blank=True, help_text="An outcome that came after the lease was lost, JSON."
+    )
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-started_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("run", "call_key"), name="one_execution_per_call"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.tool} {self.call_key} ({self.status})"
+
+
+class WebhookSource(models.Model):
+    """A system that starts runs by signed webhooks."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    slug = models.SlugField(unique=True, help_text="In the address: /webhooks/<slug>/")
+    name = models.CharField(max_length=100)
+    agent_key = models.CharField("agent", max_length=100)
+    template = models.TextField(
+        default="{{ body }}",
+        help_text=(
+            "Makes the agent's input from the JSON body, as {{ body.order.id }} "
+            "(Django template language)."
+        ),
+    )
+    conversation_template = models.CharField(
+        max_length=500,
+        blank=True,
+        help_text=(
+            "Names the conversation deliveries go on in, as order-{{ body.order.id }}; "
+            "empty opens a new one for each."
+        ),
+    )
+    secret = models.CharField(max_length=200, editable=False)
+    previous_secret = models.CharField(
+        max_length=200,
+        blank=True,
+        editable=False,
+        help_text="Still accepted after a rotation, until it is cleared.",
+    )
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("slug",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class WebhookDelivery(models.Model):
+    """A delivery that was accepted; the same `webhook_id` again is the same run."""
+
+    source = models.ForeignKey(
+        WebhookSource, on_delete=models.CASCADE, related_name="deliveries"
+    )
+    webhook_id = models.CharField(max_length=200)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="deliveries")
+    received_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-received_at",)
+        verbose_name_plural = "webhook deliveries"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("source", "webhook_id"), name="one_run_per_webhook_id"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.webhook_id
