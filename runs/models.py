@@ -203,6 +203,9 @@ class RunEvent(models.Model):
     frame = models.CharField(
         max_length=500, blank=True, help_text="Call key of the agent's frame."
     )
+    call_key = models.CharField(
+        max_length=500, blank=True, help_text="The tool call it is about, if any."
+    )
     payload = models.TextField(help_text="JSON; its shape depends on `kind`.")
     created_at = models.DateTimeField()
 
@@ -210,6 +213,13 @@ class RunEvent(models.Model):
         ordering = ("run", "seq")
         constraints = (
             models.UniqueConstraint(fields=("run", "seq"), name="event_seq_is_unique"),
+        )
+        indexes = (
+            models.Index(
+                fields=("run", "call_key"),
+                name="event_of_call",
+                condition=~Q(call_key=""),
+            ),
         )
 
     def __str__(self) -> str:

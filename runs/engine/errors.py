@@ -7,6 +7,7 @@ AgentsException
 ├── MaxTurnsExceeded            the run took all the turns it was given
 ├── ModelBehaviorError          the model answered something no run can use
 │   └── ModelCallError          the model could not be asked, retries included
+├── ClaimRefused                no approval fits the call that was about to start
 └── RunInterrupted              the run must not go on here
     ├── RunStopped              someone stopped the run
     └── LeaseLost               another worker has taken the run over
@@ -75,6 +76,10 @@ class ModelCallError(ModelBehaviorError):
     def __init__(self, message: str, *, attempts: int = 1) -> None:
         super().__init__(message)
         self.attempts = attempts
+
+
+class ClaimRefused(AgentsException):
+    """A gated call was about to start and no approval fits it exactly."""
 
 
 class RunInterrupted(AgentsException):

@@ -1,0 +1,51 @@
+# make demo    try it: http://127.0.0.1:8000, or another PORT=
+# make test    the whole test suite, browsers included
+# make check   lint, format, types, migrations, deployment settings
+# make bench   the benchmarks
+# make lock    pin the dependencies of pyproject.toml anew (needs uv)
+
+PYTHON ?= python3
+PORT ?= 8000
+
+VENV := .venv
+BIN := $(VENV)/bin
+MANAGE := $(BIN)/python manage.py
+
+.PHONY: setup demo test check bench lock
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock
+	@PYTHON='$(PYTHON)' sh tests/make_venv.sh $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --requirement requirements.lock
+	@touch $@
+
+demo: export PLACET_DEMO = true
+demo: setup
+	@$(MANAGE) migrate --verbosity 0
+	@$(MANAGE) seed_demo
+	@exec $(MANAGE) serve --port $(PORT)
+
+test: setup
+	@sh tests/ensure_chromium.sh
+	@$(BIN)/python -m pytest
+
+# With the demo, whose migrations and types count as well.
+check: export PLACET_DEMO = true
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+	@$(MANAGE) makemigrations --check --dry-run
+	@PLACET_HTTPS=true PLACET_SECRET_KEY=$$($(BIN)/python -c \
+		'import secrets; print(secrets.token_urlsafe(50))') \
+		$(MANAGE) check --deploy --fail-level WARNING
+
+bench: setup
+	@for bench in benchmarks/*.py; do \
+		[ ! -e "$$bench" ] || $(BIN)/python "$$bench" || exit 1; done
+
+lock:
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header \
+		--group dev --output-file requirements.lock pyproject.toml

@@ -1,0 +1,108 @@
+"""What is seen of approval requests, and by whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db.models import Q, QuerySet
+
+from runs.models import EventKind, Run
+from runs.queries import Viewer
+from runs.timeline import text_of
+
+from . import policies
+from .models import ApprovalRequest, RequestStatus
+
+PAGE_SIZE = 100
+DECIDED_SHOWN = 20
+COUNT_CAP = 1000
+"""Counting stops here: nobody reads the difference, and it keeps the cost constant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePage:
+    """What the queue shows at once."""
+
+    pending: list[ApprovalRequest]
+    decided: list[ApprovalRequest]
+    """The newest that were decided; on the first page only."""
+    older: UUID | None
+    """Ask for the requests before this one; None on the last page."""
+    count: int
+    """Pending in all, up to COUNT_CAP."""
+
+    @property
+    def cards(self) -> list[ApprovalRequest]:
+        return [*self.pending, *self.decided]
+
+
+def visible_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
+    """Return what `user` may see: the queue's readers all, others their own runs'."""
+    found = ApprovalRequest.objects.select_related(
+        "run__requester",
+        "run__conversation__owner",
+        "decision__actor",
+        "decision__rule__creator",
+    )
+    if not isinstance(user, User):
+        return found.none()
+    if policies.may_see_queue(user):
+        return found
+    return found.filter(Q(run__requester=user) | Q(run__conversation__owner=user))
+
+
+def pending_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
+    """Return the visible requests that wait for a decision, newest first."""
+    return visible_requests(user).filter(status=RequestStatus.PENDING).order_by("-pk")
+
+
+def pending_count(user: Viewer) -> int:
+    """Return how many requests `user` sees waiting, counted up to COUNT_CAP."""
+    if not isinstance(user, User) or not policies.may_see_queue(user):
+        return 0
+    waiting = ApprovalRequest.objects.filter(status=RequestStatus.PENDING)
+    return waiting.order_by()[:COUNT_CAP].count()
+
+
+def decided_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
+    """Return the visible requests that wait no more, the newest decided first."""
+    over = visible_requests(user).exclude(status=RequestStatus.PENDING)
+    return over.order_by("-updated_at", "-pk")
+
+
+def queue_page(user: Viewer, *, before: UUID | None = None) -> QueuePage:
+    """Return a page of the queue, in a constant number of queries."""
+    pending = pending_requests(user)
+    if before is not None:
+        pending = pending.filter(pk__lt=before)
+    rows = list(pending[: PAGE_SIZE + 1])
+    shown = rows[:PAGE_SIZE]
+    return QueuePage(
+        pending=shown,
+        decided=[] if before else list(decided_requests(user)[:DECIDED_SHOWN]),
+        older=shown[-1].pk if len(rows) > PAGE_SIZE else None,
+        count=pending_count(user),
+    )
+
+
+def requests_of_runs(runs: list[Run]) -> dict[str, ApprovalRequest]:
+    """Return the pending requests of `runs` by their id as text, in one query."""
+    found = ApprovalRequest.objects.select_related(
+        "run__requester", "run__conversation__owner"
+    )
+    waiting = found.filter(run__in=runs, status=RequestStatus.PENDING)
+    return {str(request.pk): request for request in waiting}
+
+
+def last_user_message(run: Run) -> str:
+    """Return the newest text a person or system gave `run`; empty when there is none.
+
+    The needle cannot be forged: inside a JSON string its quotes would be escaped.
+    """
+    items = run.events.filter(kind=EventKind.ITEM, payload__contains='"type":"input"')
+    for event in items.order_by("-seq")[:5]:
+        if event.data.get("type") == "input":
+            return text_of(event.data.get("raw", {}).get("content"))
+    return ""

@@ -1,0 +1,166 @@
+"""A tool call as the run carries it, and what may be said about it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from .digest import MalformedArguments, call_digest, parse_arguments
+
+
+class Risk(enum.StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+    """Always asked about: no standing approval covers it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a reviewer needs to know, and the desk must enforce, about a tool."""
+
+    risk: str = Risk.MEDIUM
+    reviewers: str = ""
+    """Name of the group that decides; empty: whoever may decide at all."""
+    approvals: int = 1
+    """How many different people must approve."""
+    idempotent: bool = False
+    """True: the same call made twice has the effect of one, so it may be repeated."""
+    summary: str = ""
+    """One line about a call, as `Refund {amount_eur} EUR`, filled from its arguments."""
+
+    def __post_init__(self) -> None:
+        if self.risk not in list(Risk):
+            raise ValueError(
+                f"Review risk {self.risk!r} is unknown; use one of "
+                f"{', '.join(Risk)}."
+            )
+        if self.approvals < 1:
+            raise ValueError("Review approvals must be at least 1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of one tool, exactly as the model wrote it."""
+
+    key: str
+    """Call ids from the root agent's frame down, joined by `/`."""
+    call_id: str
+    tool: str
+    agent_path: str
+    """Agent names from the root down, joined by ` › `."""
+    arguments: str
+    """The text the model wrote; never reformatted."""
+    schema_hash: str
+    digest: str
+    gated: bool = False
+    """True when a person, or a standing rule, must approve it first."""
+    why: str = ""
+    """Why it is gated, in one sentence for the reviewer."""
+    review: Review = field(default_factory=Review)
+
+    @property
+    def is_claimed(self) -> bool:
+        """True unless a repetition can do no harm and nobody is asked about it."""
+        return self.gated or not self.review.idempotent
+
+    def parsed(self) -> dict[str, Any] | None:
+        """Return the arguments as an object, or None when they are malformed."""
+        try:
+            return parse_arguments(self.arguments)
+        except MalformedArguments:
+            return None
+
+    def current_digest(self) -> str:
+        """Return the digest computed anew from what this call holds."""
+        return call_digest(
+            tool=self.tool,
+            schema_hash=self.schema_hash,
+            agent_path=self.agent_path,
+            arguments=self.arguments,
+        )
+
+
+class VerdictKind(enum.StrEnum):
+    APPROVE = "approve"
+    REJECT = "reject"
+    ANSWER = "answer"
+    """A person's text stands for the tool's output; the tool does not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was decided about a call."""
+
+    kind: VerdictKind
+    message: str | None = None
+    """Reject: what the model is told. Answer: the output. None: the default text."""
+
+
+class OutcomeKind(enum.StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    ANSWERED = "answered"
+    INVALID = "invalid"
+    """The call could not be made: no such tool, or arguments it does not take."""
+    UNKNOWN = "unknown"
+    """It started and nobody saw how it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a call ended and what the model is told of it."""
+
+    kind: OutcomeKind
+    output: str
+
+
+class ClaimStatus(enum.StrEnum):
+    GRANTED = "granted"
+    """This caller, and no other, runs the tool's body now."""
+    DONE = "done"
+    """It ran before; `outcome` says how it ended."""
+    IN_DOUBT = "in_doubt"
+    """It started before and nobody saw how it ended; a person has been asked."""
+    HELD = "held"
+    """It may not start yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    status: ClaimStatus
+    idempotency_key: str = ""
+    """The same for every attempt of one call."""
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenCall:
+    """A call the model asked for, and that has no output yet."""
+
+    call: Call
+    verdict: Verdict | None = None
+    """What was decided about exactly this call."""
+    in_doubt: bool = False
+    """It may have happened already; a person has been asked."""
+    held: bool = False
+    """Approved, but it may not start yet."""
+
+    @property
+    def waits(self) -> bool:
+        """True while only a person, or time, can move this call on."""
+        if self.verdict is None:
+            return self.call.gated or self.in_doubt
+        return self.held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StickyVerdict:
+    """A verdict on every call of one agent's tool, for this run."""
+
+    agent_path: str
+    tool: str
+    verdict: Verdict

@@ -1,0 +1,210 @@
+"""From a stream of Responses events to one answer.
+
+Servers differ: some number nothing, some send no event for the end of arguments, some
+end with an empty response. So items are taken whole, from the event that ends an item
+or from the last event, and nothing else is relied on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias, cast
+
+from openai.types.responses import (
+    Response,
+    ResponseErrorEvent,
+    ResponseFunctionToolCall,
+    ResponseOutputItem,
+    ResponseOutputItemDoneEvent,
+    ResponseOutputMessage,
+    ResponseStreamEvent,
+    ResponseUsage,
+)
+from openai.types.responses.response_usage import (
+    InputTokensDetails as SentInputDetails,
+)
+from openai.types.responses.response_usage import (
+    OutputTokensDetails as SentOutputDetails,
+)
+from pydantic import BaseModel
+
+from ..errors import ModelCallError
+from ..usage import InputTokensDetails, OutputTokensDetails, Usage
+from .interface import ModelResponse
+
+LEFTOVER_S = 0.2
+"""How long a server may take to end a stream whose last event is there."""
+
+_TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
+_USELESS = {"failed", "cancelled"}
+
+OnEvent: TypeAlias = Callable[[ResponseStreamEvent], Awaitable[None]]
+
+
+async def collect(
+    events: AsyncIterator[ResponseStreamEvent], *, on_event: OnEvent
+) -> ModelResponse:
+    """Return the answer that `events` make up; each is awaited with `on_event` first.
+
+    The iterator is closed whatever happens. Raises ModelCallError when the server says
+    that it failed, or the stream ends before its last event; what the iterator or
+    `on_event` raises comes out as it is.
+    """
+    try:
+        done = _DoneItems()
+        async for event in events:
+            await on_event(event)
+            if getattr(event, "type", None) in _TERMINAL:
+                answer = response_from_openai(_response_of(event), done.items)
+                await _read_out(events)
+                return answer
+            done.note(event)
+    finally:
+        await _close(events)
+    raise ModelCallError("The model's stream ended before its answer was complete.")
+
+
+def response_from_openai(
+    response: Response, done_items: list[ResponseOutputItem] | None = None
+) -> ModelResponse:
+    """Return `response` as the engine keeps it.
+
+    `done_items` are the output where the response itself has none. Raises
+    ModelCallError when its status is failed or cancelled.
+    """
+    if response.status in _USELESS:
+        raise ModelCallError(_failure(response))
+    output = getattr(response, "output", None) or done_items or []
+    return ModelResponse(
+        output=[_whole(item) for item in output],
+        usage=usage_from_openai(getattr(response, "usage", None)),
+        response_id=getattr(response, "id", None) or None,
+        request_id=getattr(response, "_request_id", None),
+    )
+
+
+def usage_from_openai(sent: ResponseUsage | None) -> Usage:
+    """Return what one request used; a number that the server left out counts as 0."""
+    if sent is None:
+        return Usage(requests=1)
+    read = _count(sent, "input_tokens")
+    written = _count(sent, "output_tokens")
+    read_details = getattr(sent, "input_tokens_details", None)
+    return Usage(
+        requests=1,
+        input_tokens=read,
+        input_tokens_details=InputTokensDetails(
+            _count(read_details, "cached_tokens"),
+            _count(read_details, "cache_write_tokens"),
+        ),
+        output_tokens=written,
+        output_tokens_details=OutputTokensDetails(
+            _count(getattr(sent, "output_tokens_details", None), "reasoning_tokens")
+        ),
+        total_tokens=_count(sent, "total_tokens") or read + written,
+    )
+
+
+def usage_to_openai(usage: Usage) -> ResponseUsage:
+    """Return `usage` as a server would have sent it."""
+    return ResponseUsage(
+        input_tokens=usage.input_tokens,
+        input_tokens_details=SentInputDetails(
+            cached_tokens=usage.input_tokens_details.cached_tokens,
+            cache_write_tokens=usage.input_tokens_details.cache_write_tokens,
+        ),
+        output_tokens=usage.output_tokens,
+        output_tokens_details=SentOutputDetails(
+            reasoning_tokens=usage.output_tokens_details.reasoning_tokens
+        ),
+        total_tokens=usage.total_tokens,
+    )
+
+
+class _DoneItems:
+    """Items a stream has finished; one sent twice counts once, as it was last."""
+
+    def __init__(self) -> None:
+        self._items: dict[object, ResponseOutputItem] = {}
+
+    @property
+    def items(self) -> list[ResponseOutputItem]:
+        return list(self._items.values())
+
+    def note(self, event: ResponseStreamEvent) -> None:
+        """Keep the item that `event` ends. Raises ModelCallError on an error event."""
+        if isinstance(event, ResponseErrorEvent):
+            told = [getattr(event, "message", None), getattr(event, "code", None)]
+            detail = ", code ".join(str(part) for part in told if part)
+            raise ModelCallError(
+                f"The model's server reported an error: {detail or 'no detail'}"
+            )
+        if isinstance(event, ResponseOutputItemDoneEvent):
+            item = getattr(event, "item", None)
+            if isinstance(item, BaseModel):
+                self._items[self._key(item)] = cast(ResponseOutputItem, item)
+
+    def _key(self, item: BaseModel) -> object:
+        item_id = getattr(item, "id", None)
+        if not item_id:
+            return len(self._items)
+        return getattr(item, "type", None), item_id, getattr(item, "call_id", None)
+
+
+def _response_of(event: Any) -> Response:
+    response = getattr(event, "response", None)
+    if not isinstance(response, Response):
+        raise ModelCallError(
+            "The model's server ended its stream without the response itself."
+        )
+    if event.type == "response.failed":
+        raise ModelCallError(_failure(response))
+    return response
+
+
+def _failure(response: Response) -> str:
+    error = response.error
+    if error is None:
+        return f"The model's server ended its answer as {response.status or 'failed'}."
+    return f"The model's server failed: {error.message} ({error.code})"
+
+
+def _whole(item: ResponseOutputItem) -> ResponseOutputItem:
+    """Return `item` with every field the engine reads, where a server left one out.
+
+    The client builds items from what it gets, unchecked: reading an absent field
+    raises AttributeError.
+    """
+    absent: dict[str, Any] = {}
+    if isinstance(item, ResponseFunctionToolCall):
+        for name in ("arguments", "call_id", "name"):
+            if not isinstance(getattr(item, name, None), str):
+                absent[name] = ""
+    elif isinstance(item, ResponseOutputMessage):
+        if not isinstance(getattr(item, "content", None), list):
+            absent["content"] = []
+        if not isinstance(getattr(item, "id", None), str):
+            absent["id"] = ""
+    return item.model_copy(update=absent) if absent else item
+
+
+def _count(holder: object, name: str) -> int:
+    value = getattr(holder, name, None)
+    return value if isinstance(value, int) else 0
+
+
+async def _read_out(events: AsyncIterator[ResponseStreamEvent]) -> None:
+    # A stream read to its end gives its connection back for the next turn; one that
+    # is closed before costs a new connection. What fails here changes nothing.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(LEFTOVER_S):
+            async for _ in events:
+                pass
+
+
+async def _close(events: AsyncIterator[ResponseStreamEvent]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,194 @@
+"""What the engine asks of its surroundings, and in-memory answers.
+
+Journal: what has happened, stored before it counts.
+Gate: what has been decided about calls.
+Clock: time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .calls import Call, Claim, ClaimStatus, Outcome, Verdict
+from .digest import JSONObject
+
+if TYPE_CHECKING:
+    from .state import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One row of a run's log."""
+
+    kind: str
+    """`item`, `response` or `retry`."""
+    payload: JSONObject
+    call_key: str = ""
+    """The call it is about, if any."""
+
+
+class Journal(Protocol):
+    """Where a run's progress is kept. Each method returns after the commit.
+
+    Every method may raise RunStopped or LeaseLost: nothing was stored then, and the
+    run ends here.
+    """
+
+    async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
+        """Return messages that came in meanwhile; the model reads them this turn."""
+        ...
+
+    async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:
+        """Store `entries` and the state's head, and put gated open calls to people."""
+        ...
+
+    async def claim(self, state: RunState[Any], call: Call) -> Claim:
+        """Say whether this caller may run the body of `call` now.
+
+        Raises ClaimRefused when a gated call has no approval that fits it.
+        """
+        ...
+
+    async def record(
+        self,
+        state: RunState[Any],
+        call: Call,
+        outcome: Outcome,
+        entries: Sequence[LogEntry],
+    ) -> None:
+        """Store how `call` ended, together with `entries` and the state's head."""
+        ...
+
+
+class Gate(Protocol):
+    """What people and rules have decided."""
+
+    async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
+        """Return the verdict of each decided call by its key; others are pending."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when more may have been decided than `verdicts` last said."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, in seconds."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass
+class InMemoryJournal:
+    """A journal for one process: remembers claims and outcomes, and every entry.
+
+    Shared between runs of one saved state, it lets each call run once.
+    """
+
+    entries: list[LogEntry] = field(default_factory=list)
+    _claims: dict[tuple[str, str], Outcome | None] = field(default_factory=dict)
+
+    async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
+        return state.take_pending_input()
+
+    async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:
+        self.entries.extend(entries)
+
+    async def claim(self, state: RunState[Any], call: Call) -> Claim:
+        subject = (state.run_id, call.key)
+        if subject not in self._claims:
+            self._claims[subject] = None
+            return Claim(status=ClaimStatus.GRANTED, idempotency_key=":".join(subject))
+        outcome = self._claims[subject]
+        if outcome is None:
+            return Claim(status=ClaimStatus.IN_DOUBT)
+        return Claim(status=ClaimStatus.DONE, outcome=outcome)
+
+    async def record(
+        self,
+        state: RunState[Any],
+        call: Call,
+        outcome: Outcome,
+        entries: Sequence[LogEntry],
+    ) -> None:
+        self._claims[state.run_id, call.key] = outcome
+        await self.append(state, entries)
+
+
+class NoJournal:
+    """Keeps nothing beside the state; refuses to start a body the state started."""
+
+    async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
+        return state.take_pending_input()
+
+    async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:
+        return None
+
+    async def claim(self, state: RunState[Any], call: Call) -> Claim:
+        state.mark_started(call)
+        return Claim(
+            status=ClaimStatus.GRANTED, idempotency_key=f"{state.run_id}:{call.key}"
+        )
+
+    async def record(
+        self,
+        state: RunState[Any],
+        call: Call,
+        outcome: Outcome,
+        entries: Sequence[LogEntry],
+    ) -> None:
+        return None
+
+
+class StateGate:
+    """The decisions of `RunState.approve` and `reject` themselves; nobody else's."""
+
+    async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
+        return {}
+
+    async def changed(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+class InMemoryGate:
+    """A gate that is told its decisions: `decide(call_key, verdict)`."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[str, Verdict] = {}
+        self._change = asyncio.Event()
+
+    def decide(self, call_key: str, verdict: Verdict) -> None:
+        """Record the first verdict on a call; a later one changes nothing."""
+        self._verdicts.setdefault(call_key, verdict)
+        self._change.set()
+
+    async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
+        self._change.clear()
+        keys = {call.key for call in calls}
+        return {key: said for key, said in self._verdicts.items() if key in keys}
+
+    async def changed(self) -> None:
+        await self._change.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The surroundings of one run."""
+
+    journal: Journal = field(default_factory=NoJournal)
+    gate: Gate = field(default_factory=StateGate)
+    clock: Clock = field(default_factory=SystemClock)

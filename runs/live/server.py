@@ -1,0 +1,86 @@
+"""Daphne, with what Placet needs of a server.
+
+`send` waits until a socket has taken what was written to it, as uvicorn's does;
+Daphne's own buffers without bound for a browser that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import daphne.server  # isort: skip  # first: it installs the asyncio reactor
+from daphne.endpoints import build_endpoint_description_strings
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+
+@implementer(IPushProducer)
+class _Gate:
+    """Shut while a transport's buffer is full."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pauseProducing(self) -> None:
+        self._open.clear()
+
+    def resumeProducing(self) -> None:
+        self._open.set()
+
+    def stopProducing(self) -> None:
+        self._open.set()
+
+    async def wait(self) -> None:
+        await self._open.wait()
+
+
+class Server(daphne.server.Server):  # type: ignore[misc]  # untyped base
+    """A server of one address that tells when it listens, or why it cannot.
+
+    `listening` is called with host and port; `error` holds why it does not listen.
+    """
+
+    def __init__(
+        self,
+        application: Any,
+        *,
+        host: str,
+        port: int,
+        ready: Callable[[], None],
+        listening: Callable[[str, int], None],
+    ) -> None:
+        super().__init__(
+            application,
+            endpoints=build_endpoint_description_strings(host=host, port=port),
+            signal_handlers=False,
+            ready_callable=ready,
+            server_name="Placet",
+        )
+        self.error = ""
+        self._listening = listening
+        self._gates: dict[Any, _Gate] = {}
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        address = port.getHost()
+        self._listening(address.host, address.port)
+
+    def listen_error(self, failure: Any) -> None:
+        self.error = failure.getErrorMessage()
+        self.stop()
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.accept":
+            self._gates[protocol] = gate = _Gate()
+            protocol.transport.unregisterProducer()
+            protocol.transport.registerProducer(gate, True)
+        await super().handle_reply(protocol, message)
+        if message["type"] == "websocket.send" and protocol in self._gates:
+            await self._gates[protocol].wait()
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        super().protocol_disconnected(protocol)
+        self._gates.pop(protocol, None)
