@@ -1,5 +1,11 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class ApprovalsConfig(AppConfig):
     name = "approvals"
+
+    def ready(self) -> None:
+        from .roles import ensure_groups  # models are loaded only now
+
+        post_migrate.connect(ensure_groups, sender=self)

@@ -240,6 +240,8 @@ class ToolExecution(models.Model):
         FAILED = "failed"
         UNKNOWN = "unknown"
 
+    FINISHED = (Status.SUCCEEDED, Status.FAILED)
+
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="executions")
     call_key = models.CharField(max_length=500)

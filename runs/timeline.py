@@ -198,12 +198,17 @@ def render_block(
 def render_header(
     run: Run, *, user: Any, request: HttpRequest | None = None, oob: str = ""
 ) -> str:
-    """Return `run`'s header and its list of messages the model has not read yet.
+    """Return `run`'s header as `user` may see it.
 
-    With `oob` both carry it, so that one socket message replaces both.
+    With `oob` the list of messages the model has not read yet comes with it, and both
+    carry it: one socket message replaces both.
     """
     context = {"run": run, "user": user, "oob": oob}
-    return render_to_string("runs/timeline.html#header", context, request)
+    parts = ("header", "unread") if oob else ("header",)
+    return "".join(
+        render_to_string(f"runs/timeline.html#{part}", context, request)
+        for part in parts
+    )
 
 
 def text_of(content: Any) -> str:

@@ -23,10 +23,15 @@
 
   function showConnection(element, state) {
     element.dataset.connection = state;
-    const lost = document.querySelector('[data-connection="lost"]') !== null;
-    document.querySelectorAll("[data-reconnecting]").forEach((note) => {
-      note.hidden = !lost;
-    });
+    let note = element.querySelector(".reconnecting");
+    if (!note) {
+      note = document.createElement("p");
+      note.className = "reconnecting";
+      note.setAttribute("role", "status");
+      element.append(note);
+    }
+    note.textContent = state === "lost" ? "Reconnecting…" : "";
+    note.hidden = state !== "lost";
   }
 
   // A refused socket looks like a server that is down; the page itself can tell.

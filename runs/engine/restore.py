@@ -95,11 +95,11 @@ class StoredHead(_Stored):
     pending_input: list[dict[str, Any]] = Field(default_factory=list)
     usage: dict[str, int] = Field(default_factory=dict)
     context: dict[str, Any] = Field(default_factory=dict)
+    input_count: int = Field(ge=0)
 
 
 class StoredState(StoredHead):
     history: list[dict[str, Any]] = Field(default_factory=list)
-    input_count: int = Field(ge=0)
     items: list[StoredItem]
     responses: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -122,7 +122,6 @@ async def from_json(
         stored,
         stored.items,
         stored.responses,
-        input_count=stored.input_count,
         history=stored.history,
         context=_read_context(stored.context, context_override, context_deserializer),
     )
@@ -145,7 +144,6 @@ def restore(
     items: Sequence[StoredItem],
     responses: Sequence[JSONObject],
     *,
-    input_count: int,
     history: Sequence[JSONObject] = (),
     context: Any = None,
 ) -> RunState[Any]:
@@ -156,7 +154,7 @@ def restore(
         wrapper, [], agent, head.max_turns, history=history, run_id=head.run_id
     )
     calls = _restore_items(state, agent, items)
-    state._input_count = input_count
+    state.input_count = head.input_count
     state.turn = head.turn
     state.is_done = head.is_done
     state.final_output = head.final_output

@@ -47,6 +47,7 @@ def head_of(
             }
             for sticky in state.sticky
         ],
+        "input_count": state.input_count,
         "pending_input": list(state.pending_input),
         "usage": state.usage.totals(),
         "context": _context(state.context.context, context_serializer, strict_context),
@@ -66,7 +67,6 @@ def to_json(
         {
             **head,
             "history": list(state.history),
-            "input_count": len(state.original_input),
             "items": [item.to_entry() for item in state.all_items],
             "responses": list(state.responses),
         }

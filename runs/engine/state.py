@@ -70,7 +70,8 @@ class RunState(Generic[TContext]):
         self.bind(context)
         for raw in input_items(original_input):
             self.add(InputItem(agent=starting_agent, raw=raw))
-        self._input_count = len(self._items)
+        self.input_count = len(self._items)
+        """How many of its items are the input it began with."""
 
     # What it holds
 
@@ -94,12 +95,12 @@ class RunState(Generic[TContext]):
 
     @property
     def original_input(self) -> list[JSONObject]:
-        return [item.raw for item in self._items[: self._input_count]]
+        return [item.raw for item in self._items[: self.input_count]]
 
     @property
     def new_items(self) -> list[RunItem]:
         """The items since the input."""
-        return self._items[self._input_count :]
+        return self._items[self.input_count :]
 
     @property
     def model_responses(self) -> list[ModelResponse]:
@@ -227,6 +228,10 @@ class RunState(Generic[TContext]):
         """Append an item and return its log row."""
         self._items.append(item)
         self._model_input.append(item.to_input_item())
+        return self.entry(item)
+
+    def entry(self, item: RunItem) -> LogEntry:
+        """Return an item's log row."""
         return LogEntry(kind="item", payload=item.to_entry(), call_key=item.call_key)
 
     def add_response(self, response: ModelResponse, items: int) -> LogEntry:

@@ -164,8 +164,8 @@ class RunConsumer(LiveConsumer):
     run_id: UUID
     after = 0
     begun = False
-    settled: tuple[float, float] = (0, 0)
-    """(turn, attempt) of the last answer that was stored or withdrawn."""
+    settled: RunEvent | None = None
+    """The last event that stored an answer or withdrew what was written of it."""
     shown: LiveText | None = None
     shown_length = 0
 
@@ -202,7 +202,7 @@ class RunConsumer(LiveConsumer):
 
     def text(self) -> str:
         text = self.hub.text_of(self.run_id)
-        if text is None or text.key <= self.settled:
+        if text is None or _is_over(text, self.settled):
             return ""
         known = self.shown_length if text is self.shown else 0
         self.shown, self.shown_length = text, len(text.text)
@@ -228,21 +228,25 @@ class RunConsumer(LiveConsumer):
 
         Also at the beginning: the browser may still show text of an earlier socket.
         """
-        self.settled = _settled(self.run_id)
-        over = self.shown is not None and self.shown.key <= self.settled
+        kinds = (EventKind.RESPONSE, EventKind.RETRY)
+        events = RunEvent.objects.filter(run_id=self.run_id, kind__in=kinds)
+        self.settled = events.order_by("-seq").first()
+        over = self.shown is not None and _is_over(self.shown, self.settled)
         if over or not self.begun:
             self.shown = None
             yield markup.text_is(self.run_id, "")
 
 
-def _settled(run_id: UUID) -> tuple[float, float]:
-    kinds = (EventKind.RESPONSE, EventKind.RETRY)
-    events = RunEvent.objects.filter(run_id=run_id, kind__in=kinds)
-    last = events.order_by("-seq").first()
-    if last is None:
-        return 0, 0
-    withdrawn = last.kind == EventKind.RETRY
-    return last.data["turn"], last.data["attempt"] if withdrawn else math.inf
+def _is_over(text: LiveText, settled: RunEvent | None) -> bool:
+    """Whether `text` was stored as a message, or withdrawn, by `settled`."""
+    if settled is None:
+        return False
+    data = settled.data
+    if settled.kind == EventKind.RESPONSE:
+        return text.turn <= int(data["turn"])
+    # A restarted runner counts attempts from 1 again: its text is newer than this.
+    withdrawn = text.key <= (data["turn"], data["attempt"])
+    return withdrawn and text.since <= settled.created_at
 
 
 def _after(query: bytes) -> int:

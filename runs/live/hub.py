@@ -13,6 +13,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from runs.models import Run, RunStatus
 
@@ -60,6 +62,7 @@ class LiveText:
 
     turn: int
     attempt: int
+    since: datetime
     text: str = ""
     broken: bool = False
     """A part was lost; nothing can be added any more."""
@@ -190,7 +193,7 @@ class Hub:
             self._texts.pop(run, None)
             return
         if message["offset"] == 0:
-            self._texts[run] = LiveText(*key)
+            self._texts[run] = LiveText(*key, since=timezone.now())
         text = self._texts.get(run)
         if text is None or text.key != key:
             return  # its beginning never came here: the stored message will show it
@@ -208,7 +211,8 @@ def _topics(viewer: Viewer) -> tuple[str, str]:
 
 def _not_running(run_ids: list[str]) -> list[str]:
     running = Run.objects.filter(pk__in=run_ids, status=RunStatus.RUNNING)
-    return sorted(set(run_ids) - {str(pk) for pk in running.values_list("pk", flat=True)})
+    ids = {str(pk) for pk in running.values_list("pk", flat=True)}
+    return [run_id for run_id in run_ids if run_id not in ids]
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from runs import codec
+from runs.templatetags.runs_tags import inert
 
 REPLACE = "outerHTML"
 """hx-swap-oob of an element that takes the place of the one with its id."""
@@ -24,9 +24,10 @@ def appended(run_id: UUID, blocks: list[str]) -> SafeString:
 def cursor(run_id: UUID, seq: int) -> SafeString:
     """Return where the browser goes on after a reconnect."""
     return format_html(
-        '<output id="cursor-{}" data-after="{}" hx-swap-oob="outerHTML" hidden></output>',
+        '<output id="cursor-{}" data-after="{}" hx-swap-oob="{}" hidden></output>',
         run_id,
         seq,
+        REPLACE,
     )
 
 
@@ -35,7 +36,7 @@ def text_is(run_id: UUID, text: str) -> SafeString:
     return format_html(
         '<div id="writing-{}" hx-swap-oob="innerHTML">{}</div>',
         run_id,
-        codec.storable(text),
+        inert(text) if text else "",
     )
 
 
@@ -43,5 +44,5 @@ def text_goes_on(run_id: UUID, text: str) -> SafeString:
     return format_html(
         '<span hx-swap-oob="beforeend:#writing-{}">{}</span>',
         run_id,
-        codec.storable(text),
+        inert(text),
     )

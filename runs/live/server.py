@@ -13,7 +13,7 @@ from typing import Any
 import daphne.server  # isort: skip  # first: it installs the asyncio reactor
 from daphne.endpoints import build_endpoint_description_strings
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import implementer  # type: ignore[import-untyped]
 
 
 @implementer(IPushProducer)
@@ -69,7 +69,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]  # untyped base
         self._listening(address.host, address.port)
 
     def listen_error(self, failure: Any) -> None:
-        self.error = failure.getErrorMessage()
+        cause = getattr(failure.value, "socketError", None)
+        self.error = getattr(cause, "strerror", None) or failure.getErrorMessage()
         self.stop()
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:

@@ -12,7 +12,10 @@ from runs.webhooks.mapping import MappingError, compile_template, fill, parse_bo
         ("{{ body.order }}", '{"id":1042,"paid":true}'),
         ("{{ body.lines.1 }}", "<b>two</b> & more"),
         ("{{ body.lines }}", '["one","<b>two</b> & more"]'),
-        ("{% for line in body.lines %}{{ line }};{% endfor %}", "one;<b>two</b> & more;"),
+        (
+            "{% for line in body.lines %}{{ line }};{% endfor %}",
+            "one;<b>two</b> & more;",
+        ),
         ("{% if body.note %}{{ body.note }}{% else %}none{% endif %}", "none"),
         ("  {{ body.price }}\n", "1234567.5"),
     ],
@@ -27,7 +30,9 @@ def test_fill_maps_the_body(template: str, text: str) -> None:
     assert fill(template, body) == text
 
 
-@pytest.mark.parametrize("template", ["order-{{ body.order.id }}", "{{ body.a|upper }}"])
+@pytest.mark.parametrize(
+    "template", ["order-{{ body.order.id }}", "{{ body.a|upper }}"]
+)
 def test_fill_refuses_what_the_body_does_not_have(template: str) -> None:
     with pytest.raises(MappingError, match="which the body does not have"):
         fill(template, {"other": 1})

@@ -172,7 +172,9 @@ def test_a_large_body_without_a_length_is_refused() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("body", [b"order=1042", b"[1]", b"null", b'{"a":1,"a":2}', b""])
+@pytest.mark.parametrize(
+    "body", [b"order=1042", b"[1]", b"null", b'{"a":1,"a":2}', b""]
+)
 def test_a_body_that_is_no_object_is_refused(client: Client, body: bytes) -> None:
     status, answer = deliver(client, make_source(), body)
 

@@ -60,7 +60,7 @@ def test_verify_refuses_a_timestamp_further_away(age_s: int) -> None:
         check(headers)
 
 
-@pytest.mark.parametrize("timestamp", ["", "now", "1e9", "nan", "-1", "9" * 400, "١"])
+@pytest.mark.parametrize("timestamp", ["", "now", "1e9", "-1", "9" * 400, "\u0661"])
 def test_verify_refuses_a_timestamp_that_is_none(timestamp: str) -> None:
     headers = signed(BODY, secret=SECRET, at=NOW) | {"webhook-timestamp": timestamp}
 

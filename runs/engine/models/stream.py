@@ -67,14 +67,17 @@ async def collect(
 
 
 def response_from_openai(
-    response: Response, done_items: list[ResponseOutputItem] | None = None
+    response: object, done_items: list[ResponseOutputItem] | None = None
 ) -> ModelResponse:
     """Return `response` as the engine keeps it.
 
     `done_items` are the output where the response itself has none. Raises
-    ModelCallError when its status is failed or cancelled.
+    ModelCallError when its status is failed or cancelled, or it is no response at all,
+    as the page that a proxy sent.
     """
-    if response.status in _USELESS:
+    if not isinstance(response, Response):
+        raise ModelCallError("The model's server sent something that is no response.")
+    if getattr(response, "status", None) in _USELESS:
         raise ModelCallError(_failure(response))
     output = getattr(response, "output", None) or done_items or []
     return ModelResponse(
@@ -153,22 +156,20 @@ class _DoneItems:
         return getattr(item, "type", None), item_id, getattr(item, "call_id", None)
 
 
-def _response_of(event: Any) -> Response:
+def _response_of(event: Any) -> object:
     response = getattr(event, "response", None)
-    if not isinstance(response, Response):
-        raise ModelCallError(
-            "The model's server ended its stream without the response itself."
-        )
-    if event.type == "response.failed":
+    if event.type == "response.failed" and isinstance(response, Response):
         raise ModelCallError(_failure(response))
     return response
 
 
 def _failure(response: Response) -> str:
-    error = response.error
+    error = getattr(response, "error", None)
     if error is None:
-        return f"The model's server ended its answer as {response.status or 'failed'}."
-    return f"The model's server failed: {error.message} ({error.code})"
+        status = getattr(response, "status", None) or "failed"
+        return f"The model's server ended its answer as {status}."
+    told = getattr(error, "message", None) or getattr(error, "code", None)
+    return f"The model's server failed: {told}"
 
 
 def _whole(item: ResponseOutputItem) -> ResponseOutputItem:

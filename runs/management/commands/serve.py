@@ -12,12 +12,14 @@ from runs.live.server import Server  # isort: skip  # first: it installs the rea
 from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from twisted.internet import reactor
+from twisted.internet import reactor as installed_reactor
 
 from runs.executor import Executor
 from runs.live.hub import get_hub
 
 logger = logging.getLogger(__name__)
+
+reactor: Any = installed_reactor  # typed as a module; it is an object
 
 
 class Command(BaseCommand):
@@ -51,8 +53,8 @@ class Command(BaseCommand):
         serving.run(server)
         if server.error:
             raise CommandError(
-                f"Cannot listen on {options['host']}:{options['port']}: {server.error} "
-                "Is another server running? Choose a free port with --port."
+                f"Cannot listen on {options['host']}:{options['port']}: "
+                f"{server.error}. Choose a free port with --port."
             )
         if serving.failed:
             raise CommandError("The runners did not start; the log above says why.")
@@ -70,7 +72,7 @@ class Serving:
         self.failed = False
         self._runners = runners
         # Daphne's reactor runs on this loop, and so does everything of ours.
-        self._loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # type: ignore[attr-defined]  # set by asyncioreactor
+        self._loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -119,8 +121,8 @@ class Serving:
             self._stop_reactor()
 
     def _stop_reactor(self) -> None:
-        if reactor.running:  # type: ignore[attr-defined]  # of the real reactor
-            reactor.stop()  # type: ignore[attr-defined]  # of the real reactor
+        if reactor.running:
+            reactor.stop()
 
     def _spawn(self, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)

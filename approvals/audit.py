@@ -1,0 +1,61 @@
+"""The audit trail: one hash chain a run, appended inside the caller's transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from runs import codec
+
+from .models import AuditEntry
+
+START = "0" * 64
+
+
+def append(
+    run_id: UUID, *, actor: str, action: str, about: UUID, payload: dict[str, Any]
+) -> None:
+    """Add a link to the run's chain. The caller has locked the run's row."""
+    chain = f"run:{run_id}"
+    last = AuditEntry.objects.filter(chain=chain).order_by("-seq").first()
+    entry = AuditEntry(
+        chain=chain,
+        seq=last.seq + 1 if last else 1,
+        actor=codec.storable(actor)[:200],
+        action=action,
+        object_id=str(about),
+        payload=codec.dumps(payload),
+        previous_hash=last.hash if last else START,
+        created_at=timezone.now(),
+    )
+    entry.hash = link_hash(entry)
+    entry.save(force_insert=True)
+
+
+def link_hash(entry: AuditEntry) -> str:
+    """Return the SHA-256, in hex, of what the entry says and what came before it."""
+    said = [
+        entry.chain,
+        entry.seq,
+        entry.actor,
+        entry.action,
+        entry.object_id,
+        entry.payload,
+        entry.previous_hash,
+        entry.created_at.isoformat(),
+    ]
+    return hashlib.sha256(codec.dumps(said).encode()).hexdigest()
+
+
+def broken_link(run_id: UUID) -> AuditEntry | None:
+    """Return the first entry of the run's chain that does not fit, or None."""
+    previous, seq = START, 1
+    for entry in AuditEntry.objects.filter(chain=f"run:{run_id}").order_by("seq"):
+        fits = entry.seq == seq and entry.previous_hash == previous
+        if not fits or entry.hash != link_hash(entry):
+            return entry
+        previous, seq = entry.hash, seq + 1
+    return None

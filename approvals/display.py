@@ -1,0 +1,213 @@
+"""A call's arguments as a person can judge them: rows of inert, labelled text.
+
+Builds on `runs.inert`. What is shown is what would run: numbers keep the spelling the
+model gave them, and whatever is too long to show at once says how much is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from runs import codec, inert
+from runs.engine.digest import MalformedArguments, parse_arguments
+from runs.inert import Segment
+
+VALUE_CHARS = 4_000
+"""Of one value, shown at once."""
+TOTAL_CHARS = 20_000
+"""Of all values, shown at once."""
+MAX_ROWS = 200
+PATH_CHARS = 400
+SUMMARY_CHARS = 300
+SUMMARY_VALUE_CHARS = 60
+
+
+class _Number(str):
+    """A number as the model spelled it."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One value of a call's arguments."""
+
+    path: list[Segment]
+    """Where it stands, as `items[0].sku`."""
+    type: str
+    """text, number, yes/no, nothing, list, object or raw."""
+    value: list[Segment]
+    warnings: int
+    """Chips in its path and in all of its value, not only in what is shown."""
+    hidden_chars: int = 0
+    """How much of the value is not in `value`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """A call's arguments, ready for a table."""
+
+    rows: list[Row]
+    hidden_rows: int
+    malformed: str
+    """Why the text could not be read; empty when it could."""
+    total_chars: int
+
+    @property
+    def is_cut(self) -> bool:
+        return bool(self.hidden_rows) or any(row.hidden_chars for row in self.rows)
+
+
+def arguments(text: str) -> Arguments:
+    """Return what to show of a call's arguments; `text` is as the model wrote it."""
+    try:
+        parse_arguments(text)
+    except MalformedArguments as error:
+        row = _row("", "raw", text, VALUE_CHARS)
+        return Arguments(
+            rows=[row], hidden_rows=0, malformed=str(error), total_chars=len(text)
+        )
+    leaves = _leaves(_spelled(text))
+    rows = _rows(islice(leaves, MAX_ROWS))
+    return Arguments(
+        rows=rows,
+        hidden_rows=sum(1 for _ in leaves),
+        malformed="",
+        total_chars=len(text),
+    )
+
+
+def argument_rows(text: str) -> list[Row]:
+    """Return the rows of `arguments`."""
+    return arguments(text).rows
+
+
+def count_warnings(text: str) -> int:
+    """Return how many display warnings a call's arguments carry.
+
+    Looks through JSON escapes: `\\u202e` in the text is the character it stands for.
+    What is not JSON is counted as it stands.
+    """
+    return inert.count_warnings(_visible_text(text))
+
+
+def summary_line(tool: str, arguments: str | Mapping[str, Any]) -> str:
+    """Return a call in one safe line of at most SUMMARY_CHARS characters."""
+    text = arguments if isinstance(arguments, str) else codec.dumps(dict(arguments))
+    name = inert.excerpt(tool, 80)
+    try:
+        parse_arguments(text)
+    except MalformedArguments:
+        return inert.excerpt(f"{name}: {text}", SUMMARY_CHARS)
+    parts: list[str] = []
+    for path, kind, value in _leaves(_spelled(text)):
+        shown = inert.excerpt(value, SUMMARY_VALUE_CHARS)
+        parts.append(f'{inert.excerpt(path, 60)} "{shown}"')
+        if kind != "text":
+            parts[-1] = f"{inert.excerpt(path, 60)} {shown}"
+        if len(parts) == 12:
+            break
+    line = f"{name}: {', '.join(parts)}" if parts else name
+    return line if len(line) <= SUMMARY_CHARS else f"{line[: SUMMARY_CHARS - 1]}…"
+
+
+def full_text(text: str) -> str:
+    """Return the whole arguments as safe plain text, laid out when they are JSON."""
+    try:
+        parse_arguments(text)
+    except MalformedArguments:
+        return inert.plain(text)
+    return inert.plain(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
+
+
+def _spelled(text: str) -> Any:
+    """Parse text that is known to be sound; numbers stay as they are spelled."""
+    return json.loads(text, parse_int=_Number, parse_float=_Number)
+
+
+def _leaves(value: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield (path, type, text) of each value that holds no others, in order."""
+    waiting = [("", value)]
+    while waiting:
+        path, part = waiting.pop()
+        if inside := _inside(path, part):
+            waiting.extend(reversed(inside))
+        elif path:
+            kind, text = _leaf(part)
+            yield path, kind, text
+
+
+def _inside(path: str, value: Any) -> list[tuple[str, Any]]:
+    # Deep nesting makes long paths; beyond a screenful only the end tells them apart.
+    path = path if len(path) < PATH_CHARS else f"…{path[-PATH_CHARS // 2 :]}"
+    if isinstance(value, dict):
+        stem = f"{path}." if path else ""
+        return [(f"{stem}{key}" or '""', part) for key, part in value.items()]
+    if isinstance(value, list):
+        return [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+    return []
+
+
+def _leaf(value: Any) -> tuple[str, str]:
+    if isinstance(value, _Number):
+        return "number", str(value)
+    if isinstance(value, str):
+        return "text", value
+    if isinstance(value, bool):
+        return "yes/no", "true" if value else "false"
+    if value is None:
+        return "nothing", "null"
+    return ("list", "[]") if isinstance(value, list) else ("object", "{}")
+
+
+def _rows(leaves: Iterable[tuple[str, str, str]]) -> list[Row]:
+    rows: list[Row] = []
+    left = TOTAL_CHARS
+    for path, kind, value in leaves:
+        rows.append(_row(path, kind, value, max(80, min(VALUE_CHARS, left))))
+        left -= len(value)
+    return rows
+
+
+def _row(path: str, kind: str, value: str, limit: int) -> Row:
+    # A value just above the limit is shown whole: a cut must be worth its note.
+    shown = value if len(value) <= limit * 1.1 else value[:limit]
+    return Row(
+        path=inert.segments(path[:VALUE_CHARS]),
+        type=kind,
+        value=inert.segments(shown),
+        warnings=inert.count_warnings(path) + inert.count_warnings(value),
+        hidden_chars=len(value) - len(shown),
+    )
+
+
+def _visible_text(text: str) -> str:
+    """Return all keys and string values of JSON text, or the text itself."""
+    try:
+        value = json.loads(text, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return text
+    # The bar belongs to no word and no space: nothing is found across two strings.
+    return "|".join(_strings(value))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object's pairs, all of them where a key stands twice."""
+
+
+def _strings(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, _Pairs):
+            for key, inner in part:
+                yield key
+                waiting.append(inner)
+        elif isinstance(part, list):
+            waiting.extend(part)

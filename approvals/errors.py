@@ -1,0 +1,36 @@
+"""Why a decision was not taken. Nothing has changed when one of these is raised.
+
+DecisionError
+├── InvalidDecision   the verdict is none, or not one for this kind of request
+├── NotAllowed        this person may not decide this request
+├── Stale             the request no longer is what the person saw
+└── AlreadyDecided    the request has ended
+"""
+
+from __future__ import annotations
+
+from .models import ApprovalRequest
+
+
+class DecisionError(Exception):
+    """`request` is the request as it stands now; the text is fit for the page."""
+
+    def __init__(self, message: str, request: ApprovalRequest) -> None:
+        super().__init__(message)
+        self.request = request
+
+
+class InvalidDecision(DecisionError):
+    pass
+
+
+class NotAllowed(DecisionError):
+    pass
+
+
+class Stale(DecisionError):
+    pass
+
+
+class AlreadyDecided(DecisionError):
+    pass

@@ -1,0 +1,162 @@
+"""The gate of `runs`, on requests and decisions. Called inside its transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from runs import codec, inert
+from runs.engine import Call, ClaimRefused, Verdict, VerdictKind
+from runs.models import Run
+
+from . import audit, display, services
+from .models import ApprovalRequest, Decision, RequestStatus
+from .models import Verdict as Said
+
+IN_DOUBT = "It started, and nobody saw how it ended."
+_DECIDED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.ANSWERED)
+
+
+class DatabaseGate:
+    """See `runs.gate.Gate`."""
+
+    def propose(self, run: Run, calls: Sequence[Call]) -> None:
+        for call in calls:
+            latest = _latest(run, call.key)
+            if latest is None or latest.status == RequestStatus.CANCELLED:
+                request = _open(run, call, latest, ApprovalRequest.Kind.APPROVAL)
+                services.apply_rules(request)
+
+    def reconcile(self, run: Run, call: Call, evidence: dict[str, Any]) -> None:
+        latest = _latest(run, call.key)
+        if latest is None or not _asks_whether_it_happened(latest, evidence):
+            _open(run, call, latest, ApprovalRequest.Kind.RECONCILE, evidence)
+
+    def verdicts(self, run: Run, calls: Sequence[Call]) -> dict[str, Verdict]:
+        found = {}
+        for call in calls:
+            latest = _latest(run, call.key)
+            if latest and latest.status in _DECIDED and latest.digest == call.digest:
+                found[call.key] = _verdict(latest.decision)
+        return found
+
+    def permit(self, run: Run, call: Call) -> UUID | None:
+        latest = _latest(run, call.key)
+        decision = _approval(latest, call.current_digest()) if latest else None
+        if decision is None:
+            raise ClaimRefused(
+                f"No approval fits the call of {call.tool} that was about to start; "
+                "it was not run."
+            )
+        return decision.pk if decision.release_at <= timezone.now() else None
+
+    def close(self, run: Run) -> None:
+        for request in run.requests.filter(status=RequestStatus.PENDING):
+            now = timezone.now()
+            request.status = RequestStatus.CANCELLED
+            request.decided_at = request.updated_at = now
+            request.save(update_fields=["status", "decided_at", "updated_at"])
+            services.announce(request)
+
+
+def _latest(run: Run, call_key: str) -> ApprovalRequest | None:
+    return (
+        run.requests.filter(call_key=call_key)
+        .select_related("decision")
+        .order_by("-revision")
+        .first()
+    )
+
+
+def _approval(request: ApprovalRequest, digest: str) -> Decision | None:
+    """Return the Decision that approves this request as exactly `digest`."""
+    if request.status != RequestStatus.APPROVED or request.digest != digest:
+        return None
+    decision = request.decision
+    approves = decision.verdict == Said.APPROVE and decision.digest == digest
+    return decision if approves else None
+
+
+def _asks_whether_it_happened(
+    request: ApprovalRequest, evidence: dict[str, Any]
+) -> bool:
+    """Say whether this attempt of the call has been asked about already."""
+    return (
+        request.kind == ApprovalRequest.Kind.RECONCILE
+        and request.status != RequestStatus.CANCELLED
+        and codec.loads(request.evidence)["attempt"] == evidence["attempt"]
+    )
+
+
+def _open(
+    run: Run,
+    call: Call,
+    latest: ApprovalRequest | None,
+    kind: ApprovalRequest.Kind,
+    evidence: dict[str, Any] | None = None,
+) -> ApprovalRequest:
+    now = timezone.now()
+    review = call.review
+    request = ApprovalRequest.objects.create(
+        run=run,
+        kind=kind,
+        call_key=call.key,
+        revision=latest.revision + 1 if latest else 1,
+        tool=codec.storable(call.tool)[:200],
+        agent_path=codec.storable(call.agent_path)[:500],
+        call=codec.dumps({"call_id": call.call_id, "arguments": call.arguments}),
+        arguments=codec.storable(call.arguments),
+        schema_hash=call.schema_hash,
+        digest=call.digest,
+        risk=review.risk,
+        summary=_summary(call),
+        why=codec.storable(call.why or IN_DOUBT)[:500],
+        reviewers=review.reviewers,
+        votes_needed=review.approvals if kind == ApprovalRequest.Kind.APPROVAL else 1,
+        warnings=display.count_warnings(call.arguments)
+        + display.count_warnings(call.tool),
+        evidence=codec.dumps(evidence) if evidence else "",
+        created_at=now,
+        updated_at=now,
+    )
+    audit.append(
+        run.pk,
+        actor="Placet",
+        action="request",
+        about=request.pk,
+        payload={"kind": kind, "digest": request.digest, "call": request.call_key},
+    )
+    services.announce(request)
+    return request
+
+
+def _summary(call: Call) -> str:
+    """Return one line about the call: the tool's own, else one from its arguments."""
+    values = call.parsed()
+    if call.review.summary and values is not None:
+        try:
+            told = call.review.summary.format_map(
+                {name: inert.plain(str(value)) for name, value in values.items()}
+            )
+            return codec.storable(told)[:300]
+        except (KeyError, ValueError):
+            pass  # the model left out what the line is made of
+    return codec.storable(display.summary_line(call.tool, call.arguments))[:300]
+
+
+def _verdict(decision: Decision) -> Verdict:
+    """Return the decision as the engine and the model are told of it."""
+    kind = VerdictKind(decision.verdict)
+    if kind is VerdictKind.ANSWER:
+        return Verdict(kind=kind, message=decision.output)
+    if kind is VerdictKind.APPROVE:
+        return Verdict(kind=kind)
+    message = "A reviewer rejected this call; it was not run."
+    if decision.request.kind == ApprovalRequest.Kind.RECONCILE:
+        message = "This call may or may not have happened; a person chose to skip it."
+    if decision.reason:
+        message = f"{message} Reason: {decision.reason}"
+    return Verdict(kind=kind, message=message)

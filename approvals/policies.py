@@ -1,0 +1,141 @@
+"""Pure rules: who may decide, who may see, which standing Rule covers a call."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.db.models import Exists, Q, QuerySet
+from django.utils import timezone
+
+from runs.engine import Risk
+
+from .models import ApprovalRequest, Decision, RequestStatus, Rule, Verdict
+
+DECIDE = "decide_request"
+SEE = "view_approvalrequest"
+
+
+def holds(user: User | AnonymousUser, codename: str) -> bool:
+    """Say whether the person was *given* the permission.
+
+    Being a superuser is not enough: staff is not reviewer.
+    """
+    return user.is_active and _grants(user, codename).exists()
+
+
+def may_see_queue(user: User | AnonymousUser) -> bool:
+    if not user.is_authenticated:
+        return False
+    return user.has_perm(f"approvals.{SEE}") or user.has_perm(f"approvals.{DECIDE}")
+
+
+def votable_by(user: User, request: ApprovalRequest, digest: str) -> QuerySet[ApprovalRequest]:
+    """The request, if by now `user` may vote on it as it stands with `digest`.
+
+    Who may is part of the query: a decision is one conditional UPDATE on it, so that
+    nothing can change between the check and the vote.
+    """
+    grants = _grants(user, DECIDE) if user.is_active else Permission.objects.none()
+    groups = user.groups.values("name")
+    return (
+        ApprovalRequest.objects.filter(
+            Exists(grants),
+            Q(reviewers="") | Q(reviewers__in=groups),
+            pk=request.pk,
+            status=RequestStatus.PENDING,
+            digest=digest,
+        )
+        .exclude(run__requester_id=user.pk)
+        .exclude(vote_set__voter_id=user.pk)
+    )
+
+
+def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
+    """Return why `user` may not decide the request now, or None when they may."""
+    if not request.is_pending:
+        return f"This request is already {request.get_status_display().lower()}."
+    if not holds(user, DECIDE):
+        return "You are not a reviewer; ask an admin to add you to a reviewers group."
+    if request.run.requester_id == user.pk:
+        return "You started this run; someone else must decide."
+    if request.reviewers and not user.groups.filter(name=request.reviewers).exists():
+        return f"Only members of “{request.reviewers}” may decide this."
+    if request.vote_set.filter(voter=user).exists():
+        return "You have voted already; another reviewer must decide too."
+    return None
+
+
+def why_not_always(request: ApprovalRequest) -> str | None:
+    """Return why no standing Rule may be made from the request, or None."""
+    if request.kind != ApprovalRequest.Kind.APPROVAL:
+        return "Whether a call happened is asked each time."
+    if request.risk == Risk.CRITICAL:
+        return "This tool is critical: every call is asked about."
+    if request.votes_needed > 1:
+        return f"This tool needs {request.votes_needed} approvals for every call."
+    if request.warnings:
+        return "Its text has display warnings; calls like it are asked about each time."
+    return None
+
+
+def covering_rule(request: ApprovalRequest) -> Rule | None:
+    """Return the Rule that decides the request, or None: a person is asked.
+
+    Deny goes before allow. A changed schema, an expired, revoked or used-up Rule, a
+    call that was denied in this run before, and all `why_not_always` names: ask.
+    """
+    if why_not_always(request) is not None:
+        return None
+    rules = [rule for rule in _rules_for(request) if not _is_used_up(rule)]
+    denying = [rule for rule in rules if rule.verdict == Verdict.REJECT]
+    if denying:
+        return denying[0]
+    if not rules or _was_denied_before(request):
+        return None
+    return rules[0]
+
+
+def covered_by(rule: Rule) -> QuerySet[ApprovalRequest]:
+    """Open requests of the Rule's own run that may be covered by it."""
+    return ApprovalRequest.objects.filter(
+        run=rule.run,
+        agent_path=rule.agent_path,
+        tool=rule.tool,
+        schema_hash=rule.schema_hash,
+        status=RequestStatus.PENDING,
+    ).order_by("id")
+
+
+def _grants(user: User | AnonymousUser, codename: str) -> QuerySet[Permission]:
+    return Permission.objects.filter(
+        Q(group__user=user.pk) | Q(user=user.pk),
+        codename=codename,
+        content_type__app_label="approvals",
+    )
+
+
+def _rules_for(request: ApprovalRequest) -> QuerySet[Rule]:
+    return (
+        Rule.objects.filter(
+            Q(expires_at=None) | Q(expires_at__gt=timezone.now()),
+            scope=Rule.Scope.RUN,
+            run=request.run,
+            agent_path=request.agent_path,
+            tool=request.tool,
+            schema_hash=request.schema_hash,
+            revoked_at=None,
+        )
+        .select_related("creator")
+        .order_by("id")
+    )
+
+
+def _is_used_up(rule: Rule) -> bool:
+    return rule.use_cap is not None and rule.uses >= rule.use_cap
+
+
+def _was_denied_before(request: ApprovalRequest) -> bool:
+    """The digest names agent, tool, schema and arguments: the same intent."""
+    return Decision.objects.filter(
+        request__run=request.run, digest=request.digest, verdict=Verdict.REJECT
+    ).exists()
+

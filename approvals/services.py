@@ -1,0 +1,304 @@
+"""Every write about requests and decisions. `decide` is the one door for verdicts.
+
+Page, command, admin and standing Rule come through it; nothing else writes a Decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from runs import codec
+from runs.live.pokes import poke
+from runs.models import EventKind
+from runs.services import record_event, wake
+
+from . import audit, policies
+from .errors import AlreadyDecided, DecisionError, InvalidDecision, NotAllowed, Stale
+from .models import (
+    STATUS_AFTER,
+    ApprovalRequest,
+    Decision,
+    RequestStatus,
+    Rule,
+    Verdict,
+    Vote,
+)
+from .topics import QUEUE
+
+__all__ = [
+    "AlreadyDecided",
+    "DecisionError",
+    "InvalidDecision",
+    "NotAllowed",
+    "Stale",
+    "announce",
+    "decide",
+    "deny_orphans",
+]
+
+MAX_TEXT = 4000
+CLEAN_UP = "approvals.change_approvalrequest"
+ORPHANED = "An administrator closed this request, because nobody decided it."
+
+
+def decide(
+    request_id: UUID,
+    *,
+    verdict: Verdict | str,
+    by: User | Rule,
+    digest_seen: str,
+    reason: str = "",
+    output: str = "",
+    always: bool = False,
+    as_clean_up: bool = False,
+) -> ApprovalRequest:
+    """Record `by`'s verdict, and let the run go on with it once this commits.
+
+    Returns the request as it then stands. `reason` reaches the model with a rejection;
+    `output` stands for the tool's output with an answer. `always` also makes a Rule
+    for this run, agent and tool, which decides their other open requests. Rejecting
+    `as_clean_up` is an admin's, not a reviewer's.
+
+    Raises InvalidDecision, AlreadyDecided, Stale when `digest_seen` is not the
+    request's digest, NotAllowed; ApprovalRequest.DoesNotExist.
+    """
+    with transaction.atomic():
+        request = ApprovalRequest.objects.select_related("run").get(pk=request_id)
+        verdict = _fitting(verdict, request, output=output, always=always)
+        reason, output = _storable(reason), _storable(output)
+        if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
+            raise _refusal(request, by, digest_seen)
+        request.refresh_from_db()
+        if isinstance(by, User):
+            _keep_vote(request, verdict, by, digest_seen, reason)
+        if verdict != Verdict.APPROVE or request.votes >= request.votes_needed:
+            _settle(request, verdict, by, reason, output)
+            if always and isinstance(by, User):
+                _make_rule(request, verdict, by, reason)
+        announce(request, by=_name(by))
+    return request
+
+
+def deny_orphans(request_ids: Collection[UUID], *, by: User) -> int:
+    """Reject those of the open requests `request_ids` nobody decides; return how many.
+
+    Their runs go on with the rejection, so the conversations stay usable. Raises
+    NotAllowed without the right to clean up.
+    """
+    done = 0
+    pending = ApprovalRequest.objects.filter(
+        pk__in=request_ids, status=RequestStatus.PENDING
+    )
+    for request in pending:
+        try:
+            decide(
+                request.pk,
+                verdict=Verdict.REJECT,
+                by=by,
+                digest_seen=request.digest,
+                reason=ORPHANED,
+                as_clean_up=True,
+            )
+        except AlreadyDecided:
+            continue
+        done += 1
+    return done
+
+
+def announce(request: ApprovalRequest, *, by: str = "") -> None:
+    """Tell run and queue that the request changed, inside the caller's transaction."""
+    payload = {"request": str(request.pk), "status": request.status, "by": by}
+    record_event(
+        request.run_id, EventKind.REQUEST, payload, call_key=request.call_key
+    )
+    poke(QUEUE)
+
+
+def _fitting(
+    verdict: Verdict | str, request: ApprovalRequest, *, output: str, always: bool
+) -> Verdict:
+    """Return the verdict, if it is one and this request can take it."""
+    try:
+        known = Verdict(verdict)
+    except ValueError:
+        raise InvalidDecision(
+            f"{verdict!r} is no verdict; choose approve or reject.", request
+        ) from None
+    reconciling = request.kind == ApprovalRequest.Kind.RECONCILE
+    if known == Verdict.ANSWER and not reconciling:
+        raise InvalidDecision("Only a call in doubt can be answered.", request)
+    if known == Verdict.ANSWER and not output.strip():
+        raise InvalidDecision("Write what the call's output was.", request)
+    if always and (reason := policies.why_not_always(request)):
+        raise InvalidDecision(reason, request)
+    return known
+
+
+def _cast_vote(
+    request: ApprovalRequest,
+    verdict: Verdict,
+    by: User | Rule,
+    digest_seen: str,
+    *,
+    as_clean_up: bool,
+) -> bool:
+    """Count the vote, if at this moment it may be cast. The UPDATE decides races."""
+    now = timezone.now()
+    votable = _votable(request, verdict, by, digest_seen, as_clean_up=as_clean_up)
+    return bool(votable.update(votes=F("votes") + 1, updated_at=now))
+
+
+def _votable(
+    request: ApprovalRequest,
+    verdict: Verdict,
+    by: User | Rule,
+    digest_seen: str,
+    *,
+    as_clean_up: bool,
+) -> QuerySet[ApprovalRequest]:
+    if isinstance(by, User) and not as_clean_up:
+        return policies.votable_by(by, request, digest_seen)
+    may_clean_up = (
+        isinstance(by, User)
+        and verdict == Verdict.REJECT
+        and by.is_active
+        and by.has_perm(CLEAN_UP)
+    )
+    if not may_clean_up and policies.covering_rule(request) != by:
+        return ApprovalRequest.objects.none()
+    return ApprovalRequest.objects.filter(
+        pk=request.pk, status=RequestStatus.PENDING, digest=digest_seen
+    )
+
+
+def _refusal(
+    request: ApprovalRequest, by: User | Rule, digest_seen: str
+) -> DecisionError:
+    """Return why no vote could be cast, from the request as it stands now."""
+    request.refresh_from_db()
+    if not request.is_pending:
+        return AlreadyDecided(
+            f"This request is already {request.get_status_display().lower()}; "
+            "nothing was changed.",
+            request,
+        )
+    if request.digest != digest_seen:
+        return Stale(
+            "This call has changed since you looked at it; look at it again.", request
+        )
+    reason = policies.why_not_decide(by, request) if isinstance(by, User) else None
+    return NotAllowed(reason or "You may not decide this request.", request)
+
+
+def _keep_vote(
+    request: ApprovalRequest,
+    verdict: Verdict,
+    voter: User,
+    digest_seen: str,
+    reason: str,
+) -> None:
+    vote = Vote.objects.create(
+        request=request,
+        voter=voter,
+        verdict=verdict,
+        reason=reason,
+        digest_seen=digest_seen,
+        created_at=timezone.now(),
+    )
+    _audit(request, "vote", voter.get_username(), verdict, reason, vote=vote.pk)
+
+
+def _settle(
+    request: ApprovalRequest,
+    verdict: Verdict,
+    by: User | Rule,
+    reason: str,
+    output: str,
+) -> None:
+    """End the request, and have the run look at what was decided."""
+    now = timezone.now()
+    request.status = STATUS_AFTER[verdict]
+    request.decided_at = request.updated_at = now
+    request.save(update_fields=["status", "decided_at", "updated_at"])
+    decision = Decision.objects.create(
+        request=request,
+        verdict=verdict,
+        actor=by if isinstance(by, User) else None,
+        rule=by if isinstance(by, Rule) else None,
+        reason=reason,
+        output=output,
+        digest=request.digest,
+        release_at=now,
+        created_at=now,
+    )
+    if isinstance(by, Rule):
+        Rule.objects.filter(pk=by.pk).update(uses=F("uses") + 1)
+    wake(request.run_id)
+    _audit(request, "decide", _name(by), verdict, reason, decision=str(decision.pk))
+
+
+def _make_rule(
+    request: ApprovalRequest, verdict: Verdict, creator: User, reason: str
+) -> None:
+    """Make *always* true: a Rule for the rest of the run, and for what is open."""
+    rule = Rule.objects.create(
+        scope=Rule.Scope.RUN,
+        run=request.run,
+        agent_path=request.agent_path,
+        tool=request.tool,
+        schema_hash=request.schema_hash,
+        verdict=verdict,
+        reason=reason,
+        creator=creator,
+        created_at=timezone.now(),
+    )
+    _audit(request, "rule", creator.get_username(), verdict, reason, rule=str(rule.pk))
+    for other in policies.covered_by(rule):
+        apply_rules(other)
+
+
+def apply_rules(request: ApprovalRequest) -> None:
+    """Let a standing Rule decide the request, if one covers it."""
+    if rule := policies.covering_rule(request):
+        decide(
+            request.pk,
+            verdict=rule.verdict,
+            by=rule,
+            digest_seen=request.digest,
+            reason=rule.reason,
+        )
+        request.refresh_from_db()
+
+
+def _audit(
+    request: ApprovalRequest,
+    action: str,
+    actor: str,
+    verdict: Verdict,
+    reason: str,
+    **ids: object,
+) -> None:
+    payload = {
+        "request": str(request.pk),
+        "digest": request.digest,
+        "verdict": str(verdict),
+        "reason": reason,
+        **ids,
+    }
+    audit.append(
+        request.run_id, actor=actor, action=action, about=request.pk, payload=payload
+    )
+
+
+def _storable(text: str) -> str:
+    return codec.storable(text.strip())[:MAX_TEXT]
+
+
+def _name(by: User | Rule) -> str:
+    return by.get_username() if isinstance(by, User) else f"rule {by.pk}"

@@ -1,0 +1,114 @@
+"""How the pages show approval requests."""
+
+from __future__ import annotations
+
+from django import template
+from django.contrib.auth.models import AnonymousUser
+from django.template import Context
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString, mark_safe
+
+from runs.models import Run
+from runs.templatetags.runs_tags import inert as inert_filter
+
+from .. import display, policies, queries
+from ..cards import card_context
+from ..models import ApprovalRequest, Decision, RequestStatus
+
+register = template.Library()
+register.filter("inert", inert_filter)
+
+CARDS = "pending_cards"
+STATUS_WORDS = {
+    RequestStatus.PENDING: "Pending",
+    RequestStatus.APPROVED: "Approved",
+    RequestStatus.REJECTED: "Rejected",
+    RequestStatus.ANSWERED: "Answered",
+    RequestStatus.SUPERSEDED: "Replaced",
+    RequestStatus.EXPIRED: "Expired",
+    RequestStatus.CANCELLED: "Cancelled",
+}
+RECONCILED_WORDS = {
+    RequestStatus.APPROVED: "To run again",
+    RequestStatus.REJECTED: "Skipped",
+    RequestStatus.ANSWERED: "Happened",
+}
+
+
+@register.simple_tag(takes_context=True)
+def pending_count(context: Context) -> str:
+    """Return how many requests wait for the reader, as shown in the navigation."""
+    count = queries.pending_count(context.get("user") or AnonymousUser())
+    return f"{count}+" if count >= queries.COUNT_CAP else str(count)
+
+
+@register.simple_tag(takes_context=True)
+def may_see_queue(context: Context) -> bool:
+    user = context.get("user")
+    return bool(user and user.is_authenticated and policies.may_see_queue(user))
+
+
+@register.simple_tag(takes_context=True)
+def load_requests(context: Context, runs: list[Run]) -> str:
+    """Read the pending requests of `runs` at once, for the cards that follow."""
+    context[CARDS] = queries.requests_of_runs(runs)
+    return ""
+
+
+@register.simple_tag(takes_context=True)
+def request_card(context: Context, request_id: str) -> SafeString:
+    """Show the card of a pending request inside a timeline, as the reader may see it."""
+    cards = context.get(CARDS)
+    user = context.get("user") or AnonymousUser()
+    if cards is None:
+        card = queries.visible_requests(user).filter(pk=request_id).first()
+    else:
+        card = cards.get(request_id)
+    if card is None or not card.is_pending:
+        return mark_safe("")
+    inside = card_context(card, user=user, view="inline")
+    inside["csrf_token"] = context.get("csrf_token")
+    request = context.get("request")
+    inside["next"] = request.path if request else ""
+    return mark_safe(render_to_string("approvals/card.html", inside))  # noqa: S308
+
+
+@register.simple_tag
+def arguments_of(text: str) -> display.Arguments:
+    """Return the arguments of a call, ready for a table."""
+    return display.arguments(text)
+
+
+@register.simple_tag
+def call_line(tool: str, text: str) -> str:
+    """Return a call in one safe line."""
+    return display.summary_line(tool, text)
+
+
+@register.filter
+def status_words(card: ApprovalRequest) -> str:
+    """Return a request's status as a person says it."""
+    status = RequestStatus(card.status)
+    if card.kind == ApprovalRequest.Kind.RECONCILE and status in RECONCILED_WORDS:
+        return RECONCILED_WORDS[status]
+    return STATUS_WORDS[status]
+
+
+@register.filter
+def decision_of(card: ApprovalRequest) -> Decision | None:
+    """Return how a request was decided; None when nobody decided it."""
+    return getattr(card, "decision", None)
+
+
+@register.filter
+def grouped(digest: str) -> str:
+    """Return the first half of a digest in groups of four, as people compare it."""
+    short = digest[:16]
+    return "·".join(short[at : at + 4] for at in range(0, len(short), 4))
+
+
+@register.filter
+def requester_name(card: ApprovalRequest) -> str:
+    """Return who or what asked for the run behind a request."""
+    run = card.run
+    return run.requester.get_username() if run.requester else run.trigger

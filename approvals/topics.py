@@ -1,0 +1,3 @@
+"""The names under which news about requests is told."""
+
+QUEUE = "queue"

@@ -1,0 +1,10 @@
+from django.urls import path
+
+from . import views
+
+app_name = "approvals"
+urlpatterns = [
+    path("", views.queue, name="queue"),
+    path("requests/<uuid:pk>/", views.request, name="request"),
+    path("requests/<uuid:pk>/decide/", views.decide, name="decide"),
+]

@@ -1,0 +1,110 @@
+"""The queue, a request and the decision on it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from runs.http import PageRequest, local_path, signed_in
+
+from . import display, queries, services
+from .cards import card_context
+from .forms import DecisionForm
+from .models import ApprovalRequest, RequestStatus
+
+DONE = {
+    RequestStatus.APPROVED: "Approved. The run goes on.",
+    RequestStatus.REJECTED: "Rejected. The model is told, and the run goes on.",
+    RequestStatus.ANSWERED: "Recorded. The model gets this output.",
+}
+
+
+@require_safe
+@signed_in
+def queue(request: PageRequest) -> HttpResponse:
+    value = request.GET.get("before")
+    try:
+        before = UUID(value) if value else None
+    except ValueError:
+        raise Http404("That page does not exist.") from None
+    page = queries.queue_page(request.user, before=before)
+    return render(request, "approvals/queue.html", {"page": page, "before": before})
+
+
+@require_safe
+@signed_in
+def request(request: PageRequest, pk: UUID) -> HttpResponse:
+    card = _visible(request, pk)
+    if "full" in request.GET:
+        text = display.full_text(_arguments(card))
+        context = {"card": card, "text": text}
+        return render(request, "approvals/full.html", context)
+    return _page(request, card)
+
+
+@require_POST
+@signed_in
+def decide(request: PageRequest, pk: UUID) -> HttpResponse:
+    card = _visible(request, pk)
+    form = DecisionForm(request.POST, card=card)
+    if not form.is_valid():
+        return _refused(request, card, form.problem, status=422)
+    try:
+        services.decide(card.pk, by=request.user, **form.decision)
+    except services.NotAllowed as error:
+        return _refused(request, card, str(error), status=403)
+    except (services.Stale, services.AlreadyDecided) as error:
+        return _refused(request, _visible(request, pk), str(error), status=409)
+    except services.InvalidDecision as error:
+        return _refused(request, card, str(error), status=422)
+    return _decided(request, _visible(request, pk))
+
+
+def _visible(request: PageRequest, pk: UUID) -> ApprovalRequest:
+    return get_object_or_404(queries.visible_requests(request.user), pk=pk)
+
+
+def _arguments(card: ApprovalRequest) -> str:
+    return str(card.call_data.get("arguments", card.arguments))
+
+
+def _page(
+    request: PageRequest, card: ApprovalRequest, *, status: int = 200, **more: Any
+) -> HttpResponse:
+    context = card_context(card, user=request.user, view="page") | more
+    context["last_message"] = queries.last_user_message(card.run)
+    return render(request, "approvals/request.html", context, status=status)
+
+
+def _refused(
+    request: PageRequest, card: ApprovalRequest, problem: str, *, status: int
+) -> HttpResponse:
+    """Show the card as it stands, with why nothing was decided and what was typed."""
+    typed = {name: request.POST.get(name, "") for name in ("reason", "output")}
+    more = {"problem": problem, "typed": typed}
+    if not request.htmx:
+        return _page(request, card, status=status, **more)
+    context = _fragment(request, card) | more | {"announced": problem}
+    return render(request, "approvals/card.html", context, status=status)
+
+
+def _decided(request: PageRequest, card: ApprovalRequest) -> HttpResponse:
+    done = DONE.get(RequestStatus(card.status))
+    done = done or f"Your vote counts: {card.votes} of {card.votes_needed} needed."
+    if request.htmx:
+        context = _fragment(request, card) | {"announced": done, "just_decided": True}
+        return render(request, "approvals/card.html", context)
+    messages.success(request, done)
+    return redirect(local_path(request, card.get_absolute_url()))
+
+
+def _fragment(request: PageRequest, card: ApprovalRequest) -> dict[str, Any]:
+    view = "inline" if request.POST.get("view") == "inline" else "page"
+    context = card_context(card, user=request.user, view=view)
+    context["next"] = request.POST.get("next", "")
+    return context

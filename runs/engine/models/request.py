@@ -1,0 +1,69 @@
+"""What both adapters do alike when they write a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from ..errors import UserError
+from .client import shared_client
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from ..config import ModelSettings
+
+
+class ClientSource:
+    """A client that was given, or the running loop's for a key and an address."""
+
+    def __init__(
+        self, given: AsyncOpenAI | None, api_key: str | None, base_url: str | None
+    ) -> None:
+        self._given = given
+        self._api_key = api_key
+        self._base_url = base_url
+
+    def get(self) -> AsyncOpenAI:
+        """Return the client. Raises UserError when there is no key."""
+        return self._given or shared_client(self._api_key, self._base_url)
+
+
+def only_set(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` without those that are None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def with_extras(request: dict[str, Any], settings: ModelSettings) -> dict[str, Any]:
+    """Return `request` with the settings' `extra_*` parameters.
+
+    Raises UserError when `extra_args` names what another setting gives already.
+    """
+    extra = settings.extra_args or {}
+    twice = sorted(request.keys() & extra.keys())
+    if twice:
+        raise UserError(
+            f"extra_args gives {', '.join(twice)}, which another setting gives too; "
+            "keep one of them."
+        )
+    transport = {
+        "extra_headers": settings.extra_headers,
+        "extra_query": settings.extra_query,
+        "extra_body": settings.extra_body,
+    }
+    return {**request, **only_set(transport), **extra}
+
+
+def plain(value: Any) -> Any:
+    """Return a pydantic value as plain JSON, anything else as it is."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    return value
+
+
+def refuse_handoffs(handoffs: list[Any]) -> None:
+    """Raise UserError when there are handoffs: they arrive as tools, or not yet."""
+    if handoffs:
+        raise UserError("The OpenAI adapters take no handoffs yet; give them as tools.")

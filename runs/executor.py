@@ -1,0 +1,299 @@
+"""The runner: takes runs that need work and drives each to its next pause or end.
+
+Guarantee: a run is driven by one worker at a time (its lease). A run may be looked at
+any number of times, by any process; that is harmless, because looking means trying to
+take the lease, and what is to be done stands in the run's rows. A process that dies
+leaves leases that expire, and the sweeper of any process takes the runs over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, connections
+
+from .db import DatabaseThread
+from .dispatch import embedded
+from .engine import (
+    AgentsException,
+    LeaseLost,
+    Ports,
+    RawResponsesStreamEvent,
+    Runner,
+    RunResultStreaming,
+    RunStopped,
+    TurnStartedStreamEvent,
+)
+from .engine.drive import cancel_all
+from .journal import DurableGate, DurableJournal, gated_calls
+from .live.deltas import DeltaSender
+from .loading import load
+from .models import RunStatus
+from .presence import Presence
+from .services import lease as leases
+from .services import steps
+from .errors import RunError
+from .services.lease import Lease
+
+logger = logging.getLogger(__name__)
+
+# A loop that has not ticked for this long drives nothing: its leases may go.
+LOOP_SILENCE = timedelta(seconds=20)
+
+
+@dataclass(eq=False)
+class Execution:
+    """One run while this process holds it."""
+
+    lease: Lease
+    gate: DurableGate
+    streaming: RunResultStreaming[Any] | None = None
+    stopping: bool = False
+
+    def look(self, news: leases.Held) -> None:
+        """Take notice of what has changed in the run's row."""
+        if news.wakes != self.lease.wakes:
+            self.gate.tell()
+        if news.stopping:
+            self.stopping = True
+            if self.streaming is not None:
+                self.streaming.stop()
+
+
+@dataclass(eq=False)
+class Executor:
+    """Drives up to `concurrency` runs at once on the running loop."""
+
+    concurrency: int
+    _held: dict[UUID, Execution] = field(default_factory=dict, init=False)
+    _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict, init=False)
+    _db: DatabaseThread = field(default_factory=DatabaseThread, init=False)
+    _presence: Presence = field(default_factory=Presence, init=False)
+    _leaving: bool = field(default=False, init=False)
+
+    async def start(self) -> None:
+        """Take up work: what is queued now, and whatever is woken from here on."""
+        self._loop = asyncio.get_running_loop()
+        self._look_again = asyncio.Event()
+        self._heartbeat = Heartbeat(self)
+        self._heartbeat.start()
+        embedded.listen(self._woken)
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self, grace_s: float = 30.0) -> None:
+        """Finish the steps in hand, give the runs back and leave.
+
+        After `grace_s` what still works is cut off; its started calls are in doubt.
+        """
+        self._leaving = True
+        embedded.forget(self._woken)
+        self._sweeper.cancel()
+        for execution in self._held.values():
+            if execution.streaming is not None:
+                execution.streaming.cancel("after_turn")
+        if tasks := list(self._tasks.values()):
+            await asyncio.wait(tasks, timeout=grace_s)
+            late = list(self._held.values())
+            await cancel_all(set(self._tasks.values()))
+            for execution in late:
+                with contextlib.suppress(LeaseLost):
+                    await self._db.run(leases.release, execution.lease)
+        self._heartbeat.stop()
+        self._presence.leave()
+        await self._db.close()
+
+    # Finding work
+
+    def _woken(self, run_id: UUID) -> None:
+        self._loop.call_soon_threadsafe(self._look_again.set)
+
+    async def _sweep(self) -> None:
+        """Look for work whenever something is woken, and every so often anyway."""
+        every_s = settings.PLACET_SWEEP_EVERY.total_seconds()
+        while True:
+            self._heartbeat.tick()
+            self._look_again.clear()
+            try:
+                await self._free_the_dead()
+                await self._look()
+            except DatabaseError:
+                logger.exception("The sweeper could not look for work")
+            try:
+                async with asyncio.timeout(every_s):
+                    await self._look_again.wait()
+            except TimeoutError:
+                continue
+
+    async def _free_the_dead(self) -> None:
+        """Take over at once from processes of this machine that died."""
+        for owner in self._presence.dead_owners():
+            await self._db.run(leases.expire, owner)
+            self._presence.bury(owner)
+
+    async def _look(self) -> None:
+        if self._held:
+            for news in await self._db.run(leases.news, list(self._held)):
+                if execution := self._held.get(news.run_id):
+                    execution.look(news)
+        free = self.concurrency - len(self._tasks)
+        if free <= 0:
+            return
+        for run_id in await self._db.run(
+            leases.runnable_ids, free, excluding=list(self._tasks)
+        ):
+            task = asyncio.create_task(self._work(run_id))
+            self._tasks[run_id] = task
+            task.add_done_callback(lambda _, run_id=run_id: self._ended(run_id))
+
+    def _ended(self, run_id: UUID) -> None:
+        del self._tasks[run_id]
+        self._held.pop(run_id, None)
+        self._look_again.set()
+
+    @property
+    def name(self) -> str:
+        """What its leases are held under."""
+        return self._presence.owner
+
+    @property
+    def held_runs(self) -> list[UUID]:
+        return list(self._held)
+
+    # Driving one run
+
+    async def _work(self, run_id: UUID) -> None:
+        try:
+            lease = await self._db.run(leases.take, run_id, self._presence.owner)
+            if lease is None:
+                return
+            execution = Execution(lease, DurableGate(lease, self._db))
+            self._held[run_id] = execution
+            await self._drive_to_rest(execution)
+        except LeaseLost:
+            logger.info("Lost the lease of a run", extra={"run_id": str(run_id)})
+        except DatabaseError:
+            # The lease runs out, and the run is taken up where it stood.
+            logger.exception("A run lost its database", extra={"run_id": str(run_id)})
+
+    async def _drive_to_rest(self, execution: Execution) -> None:
+        """Drive the run until it has ended or waits with nothing left to look at."""
+        lease = execution.lease
+        while True:
+            try:
+                result = await self._drive(execution)
+            except RunStopped:
+                await self._db.run(leases.finish, lease, RunStatus.CANCELLED)
+                return
+            except LeaseLost:
+                raise
+            except (AgentsException, RunError) as error:
+                await self._fail(lease, str(error))
+                return
+            except DatabaseError:
+                raise
+            except Exception as error:
+                # Ours, not the agent's: loud in the log, and the run does not hang.
+                logger.exception("Driving a run broke", extra={"run": str(lease.run_id)})
+                await self._fail(lease, f"Placet failed: {type(error).__name__}: {error}")
+                return
+            if result.state.is_done:
+                await self._db.run(
+                    leases.finish,
+                    lease,
+                    RunStatus.COMPLETED,
+                    final_output=str(result.final_output),
+                )
+                return
+            if self._leaving and not result.interruptions:
+                await self._db.run(leases.release, lease)
+                return
+            if await self._db.run(leases.park, lease):
+                return
+
+    async def _drive(self, execution: Execution) -> RunResultStreaming[Any]:
+        lease = execution.lease
+        loaded = await self._db.run(load, lease.run_id)
+        if loaded.stopping or execution.stopping:
+            raise RunStopped("The run was stopped.")
+        await self._db.run(steps.propose, lease, gated_calls(loaded.state))
+        streaming = Runner.run_streamed(
+            loaded.agent,
+            loaded.state,
+            max_turns=loaded.max_turns,
+            ports=Ports(
+                journal=DurableJournal(lease, self._db), gate=execution.gate
+            ),
+            stop_grace_s=settings.PLACET_STOP_GRACE.total_seconds(),
+        )
+        execution.streaming = streaming
+        if execution.stopping:
+            streaming.stop()
+        if self._leaving:
+            streaming.cancel("after_turn")
+        try:
+            await _show(lease.run_id, streaming)
+        finally:
+            execution.streaming = None
+            await streaming.aclose()
+        return streaming
+
+    async def _fail(self, lease: Lease, error: str) -> None:
+        await self._db.run(leases.finish, lease, RunStatus.FAILED, error=error)
+
+
+async def _show(run_id: UUID, streaming: RunResultStreaming[Any]) -> None:
+    """Send the text to viewers as the model writes it. Raises what ends the run."""
+    sender = DeltaSender(run_id)
+    turn = attempt = 0
+    try:
+        async for event in streaming.stream_events():
+            if isinstance(event, TurnStartedStreamEvent):
+                turn, attempt = event.turn, event.attempt
+            elif isinstance(event, RawResponsesStreamEvent) and (
+                event.data.type == "response.output_text.delta"
+            ):
+                await sender.text(turn, attempt, event.data.delta)
+    finally:
+        await sender.close()
+
+
+class Heartbeat(threading.Thread):
+    """Renews this process's leases for as long as its loop is alive.
+
+    A thread, so that a loop that is merely busy keeps its runs.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(name="runs-heartbeat", daemon=True)
+        self._executor = executor
+        self._end = threading.Event()
+        self.tick()
+
+    def tick(self) -> None:
+        """Say that the loop is alive; called from the loop."""
+        self._ticked = time.monotonic()
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+    def run(self) -> None:
+        every_s = settings.PLACET_LEASE.total_seconds() / 3
+        while not self._end.wait(every_s):
+            silent_s = time.monotonic() - self._ticked
+            if silent_s > LOOP_SILENCE.total_seconds():
+                continue
+            try:
+                leases.renew(self._executor.name, self._executor.held_runs)
+            except DatabaseError:
+                logger.exception("The heartbeat could not renew its leases")
+        connections.close_all()

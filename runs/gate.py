@@ -1,0 +1,52 @@
+"""The one port through which runs ask about approvals.
+
+`settings.PLACET_GATE` names the class behind it. Every method is sync and is called
+inside a transaction of `runs.services`; none opens one of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from .engine import Call, Verdict
+from .models import Run
+
+
+class Gate(Protocol):
+    def propose(self, run: Run, calls: Sequence[Call]) -> None:
+        """Make sure each of these gated calls has been put to people or rules.
+
+        Safe to repeat: a call that has a request keeps it.
+        """
+        ...
+
+    def reconcile(self, run: Run, call: Call, evidence: dict[str, Any]) -> None:
+        """Put to a person whether `call`, which started, has had its effect."""
+        ...
+
+    def verdicts(self, run: Run, calls: Sequence[Call]) -> dict[str, Verdict]:
+        """Return the verdict of each decided call by its key."""
+        ...
+
+    def permit(self, run: Run, call: Call) -> UUID | None:
+        """Return the Decision that approves exactly `call`, or None to wait for it.
+
+        None means approved but not released yet. Raises ClaimRefused when there is no
+        approval of exactly this run, call key and digest.
+        """
+        ...
+
+    def close(self, run: Run) -> None:
+        """Cancel the open requests of a run that has ended."""
+        ...
+
+
+@functools.cache
+def gate() -> Gate:
+    return cast(Gate, import_string(settings.PLACET_GATE)())

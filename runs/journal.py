@@ -1,0 +1,82 @@
+"""The engine's journal and gate, on the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .db import DatabaseThread
+from .engine import Call, Claim, LogEntry, Outcome, RunState, Verdict
+from .engine.digest import JSONObject
+from .services import steps
+from .services.lease import Lease
+
+
+def gated_calls(state: RunState[Any]) -> list[Call]:
+    """Return the open calls that need a decision and have none in the state."""
+    return [
+        open_call.call
+        for open_call in state.open.values()
+        if open_call.call.gated and open_call.verdict is None
+    ]
+
+
+@dataclass(eq=False)
+class DurableJournal:
+    """Stores each step of one held run; at most once for each effect."""
+
+    lease: Lease
+    db: DatabaseThread
+    _messages_read: int = field(default=0, init=False)
+
+    async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
+        texts = await self.db.run(steps.begin_turn, self.lease)
+        self._messages_read = len(texts)
+        return [{"role": "user", "content": text} for text in texts]
+
+    async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:
+        read, self._messages_read = self._messages_read, 0
+        await self.db.run(
+            steps.append_step,
+            self.lease,
+            entries,
+            state.head(),
+            gated=gated_calls(state),
+            messages_read=read,
+        )
+
+    async def claim(self, state: RunState[Any], call: Call) -> Claim:
+        return await self.db.run(steps.claim_call, self.lease, call)
+
+    async def record(
+        self,
+        state: RunState[Any],
+        call: Call,
+        outcome: Outcome,
+        entries: Sequence[LogEntry],
+    ) -> None:
+        await self.db.run(
+            steps.record_outcome, self.lease, call, outcome, entries, state.head()
+        )
+
+
+@dataclass(eq=False)
+class DurableGate:
+    """Reads what is decided; told of news by the executor."""
+
+    lease: Lease
+    db: DatabaseThread
+    _news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def tell(self) -> None:
+        """Say that more may have been decided."""
+        self._news.set()
+
+    async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
+        self._news.clear()
+        return await self.db.run(steps.verdicts, self.lease, calls)
+
+    async def changed(self) -> None:
+        await self._news.wait()

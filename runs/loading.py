@@ -1,0 +1,119 @@
+"""From stored rows to a RunState the engine can go on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import codec, registry
+from .engine import Agent, InvalidRunState, RunState
+from .engine.digest import JSONObject
+from .engine.restore import read_head, read_item, restore
+from .models import Conversation, EventKind, Run, RunEvent
+
+NEVER_RUN = "This call was not run: the run ended first."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRun:
+    agent: Agent[Any]
+    state: RunState[Any]
+    max_turns: int
+    stopping: bool
+
+
+def load(run_id: Any) -> LoadedRun:
+    """Return the run as it stands in the database.
+
+    Raises UnknownAgent, InvalidRunState, RunStateVersionError, or UserError when its
+    agent has changed under an open call.
+    """
+    run = Run.objects.select_related("conversation", "requester").get(pk=run_id)
+    agent = registry.get(run.agent_key).agent
+    events = RunEvent.objects.filter(
+        run=run, kind__in=[EventKind.ITEM, EventKind.RESPONSE]
+    ).order_by("seq")
+    rows = [(event.kind, event.data) for event in events]
+    head = read_head(_json(run.head))
+    state = restore(
+        RunState,
+        agent,
+        head,
+        [read_item(data) for kind, data in rows if kind == EventKind.ITEM],
+        [data for kind, data in rows if kind == EventKind.RESPONSE],
+        history=_history(run),
+        context=_context(run),
+    )
+    return LoadedRun(
+        agent=agent,
+        state=state,
+        max_turns=run.max_turns,
+        stopping=run.stop_requested_at is not None,
+    )
+
+
+def _json(text: str) -> JSONObject:
+    try:
+        data = codec.loads(text)
+    except ValueError as error:
+        raise InvalidRunState(f"The run's stored head is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise InvalidRunState("The run's stored head is no JSON object.")
+    return data
+
+
+def _context(run: Run) -> JSONObject:
+    """What tools are told of the run they work for."""
+    return {
+        "run": str(run.pk),
+        "conversation": str(run.conversation_id),
+        "requester": run.requester.get_username() if run.requester else "",
+    }
+
+
+def _history(run: Run) -> list[JSONObject]:
+    """Return what the model reads before this run: the runs it follows, oldest first.
+
+    Nothing is copied: their log rows are read where they stand.
+    """
+    earlier = _followed(run)
+    if not earlier:
+        return []
+    rows = RunEvent.objects.filter(run_id__in=earlier, kind=EventKind.ITEM)
+    items = [
+        event.data["raw"]
+        for event in sorted(rows, key=lambda row: (earlier.index(row.run_id), row.seq))
+    ]
+    return answered(items)
+
+
+def _followed(run: Run) -> list[Any]:
+    before = dict(
+        Conversation.objects.get(pk=run.conversation_id).runs.values_list(
+            "pk", "previous_id"
+        )
+    )
+    chain, follows = [], run.previous_id
+    while follows is not None and follows not in chain:
+        chain.append(follows)
+        follows = before.get(follows)
+    return chain[::-1]
+
+
+def answered(items: list[JSONObject]) -> list[JSONObject]:
+    """Return `items` with an output for each call: an orphan confuses every model."""
+    outputs = {
+        item["call_id"] for item in items if item.get("type") == "function_call_output"
+    }
+    whole: list[JSONObject] = []
+    for item in items:
+        whole.append(item)
+        if item.get("type") == "function_call" and item["call_id"] not in outputs:
+            whole.append(
+                {
+                    "type": "function_call_output",
+                    "call_id": item["call_id"],
+                    "output": NEVER_RUN,
+                }
+            )
+    return whole

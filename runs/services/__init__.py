@@ -1,0 +1,40 @@
+"""Every write about conversations and runs; each owns its transaction.
+
+start    start a run, send a message
+control  stop, resume, re-queue
+lease    hold a run: take, renew, park, release, finish
+steps    what a held run does: turns, claims, outcomes
+log      append to the log, wake the run (inside the caller's transaction)
+prune    clean up old states
+"""
+
+from .control import requeue_run, resume_run, stop_run
+from ..errors import (
+    ConversationBusy,
+    EmptyInput,
+    MessageRefused,
+    NotOpen,
+    NotResumable,
+    RunError,
+    UnknownAgent,
+)
+from .log import record_event, record_status, wake
+from .start import send_message, start_run
+
+__all__ = [
+    "ConversationBusy",
+    "EmptyInput",
+    "MessageRefused",
+    "NotOpen",
+    "NotResumable",
+    "RunError",
+    "UnknownAgent",
+    "record_event",
+    "record_status",
+    "requeue_run",
+    "resume_run",
+    "send_message",
+    "start_run",
+    "stop_run",
+    "wake",
+]

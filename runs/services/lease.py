@@ -1,0 +1,220 @@
+"""Holding a run: one worker at a time, told apart by the lease's epoch.
+
+Every write of a holder names its epoch and changes nothing when a newer one exists, so
+a worker that was only slow does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from .. import codec, dispatch
+from ..engine import LeaseLost, RunStopped
+from ..gate import gate
+from ..models import (
+    Conversation,
+    EventKind,
+    Run,
+    RunStatus,
+    ToolExecution,
+)
+from . import log
+from .start import start_run
+
+
+@dataclass(slots=True, kw_only=True)
+class Lease:
+    """The right to write a run's progress."""
+
+    run_id: UUID
+    owner: str
+    epoch: int
+    wakes: int
+    """Wake-ups of the run that its holder has taken notice of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """News about a run that is held: what its holder should look at."""
+
+    run_id: UUID
+    epoch: int
+    wakes: int
+    stopping: bool
+
+
+def runnable(now: datetime) -> QuerySet[Run]:
+    """Runs that a worker should take: queued ones, and those whose holder is gone."""
+    return Run.objects.filter(
+        Q(status=RunStatus.QUEUED)
+        | Q(status=RunStatus.RUNNING, lease_expires_at__lt=now)
+    )
+
+
+def runnable_ids(limit: int, *, excluding: Collection[UUID] = ()) -> list[UUID]:
+    """Return the runs that have waited longest for a worker, at most `limit`."""
+    found = runnable(timezone.now()).exclude(pk__in=excluding).order_by("updated_at")
+    return list(found.values_list("pk", flat=True)[:limit])
+
+
+def take(run_id: UUID, owner: str) -> Lease | None:
+    """Take the run, or return None when it is held, waiting or at its end."""
+    with transaction.atomic():
+        now = timezone.now()
+        won = (
+            runnable(now)
+            .filter(pk=run_id)
+            .update(
+                status=RunStatus.RUNNING,
+                lease_owner=owner,
+                lease_epoch=F("lease_epoch") + 1,
+                lease_expires_at=now + settings.PLACET_LEASE,
+                updated_at=now,
+            )
+        )
+        if not won:
+            return None
+        run = Run.objects.get(pk=run_id)
+        log.record_status(run_id, RunStatus.RUNNING)
+        return Lease(
+            run_id=run_id, owner=owner, epoch=run.lease_epoch, wakes=run.wakes
+        )
+
+
+def renew(owner: str, run_ids: Collection[UUID]) -> None:
+    """Lengthen the leases that `owner` still has among `run_ids`."""
+    now = timezone.now()
+    Run.objects.filter(
+        pk__in=run_ids, lease_owner=owner, status=RunStatus.RUNNING
+    ).update(lease_expires_at=now + settings.PLACET_LEASE)
+
+
+def expire(owner: str) -> None:
+    """Free the runs of a worker that is known to be dead."""
+    held_by = Run.objects.filter(lease_owner=owner, status=RunStatus.RUNNING)
+    held_by.update(lease_expires_at=timezone.now() - settings.PLACET_LEASE)
+
+
+def news(run_ids: Collection[UUID]) -> list[Held]:
+    """Return what the holders of `run_ids` may not have noticed yet."""
+    rows = Run.objects.filter(pk__in=run_ids).values_list(
+        "pk", "lease_epoch", "wakes", "stop_requested_at"
+    )
+    return [
+        Held(run_id=pk, epoch=epoch, wakes=wakes, stopping=stopping is not None)
+        for pk, epoch, wakes, stopping in rows
+    ]
+
+
+def held(lease: Lease, *, stopping_too: bool = False) -> Run:
+    """Lock and return the run, inside the caller's transaction.
+
+    Raises LeaseLost when it is no longer held under this lease's epoch, and RunStopped
+    when someone stopped it, unless `stopping_too`.
+    """
+    mine = Run.objects.filter(
+        pk=lease.run_id, lease_epoch=lease.epoch, status=RunStatus.RUNNING
+    )
+    # The update is the lock, on every database; what it writes does not matter.
+    if not mine.update(updated_at=timezone.now()):
+        raise LeaseLost(f"Run {lease.run_id} is held by another worker, or has ended.")
+    run = Run.objects.get(pk=lease.run_id)
+    if run.stop_requested_at and not stopping_too:
+        raise RunStopped("The run was stopped.")
+    return run
+
+
+def park(lease: Lease) -> bool:
+    """Let the run wait for people. False when there is news: look again first."""
+    with transaction.atomic():
+        run = held(lease, stopping_too=True)
+        if run.wakes != lease.wakes or run.stop_requested_at:
+            lease.wakes = run.wakes
+            return False
+        _leave(run, RunStatus.WAITING)
+        return True
+
+
+def release(lease: Lease) -> None:
+    """Give the run back to whoever is free, as a worker does that goes away."""
+    with transaction.atomic():
+        _leave(held(lease, stopping_too=True), RunStatus.QUEUED)
+        dispatch.wake(lease.run_id)
+
+
+def finish(
+    lease: Lease, status: RunStatus, *, final_output: str = "", error: str = ""
+) -> None:
+    """End the run. A stop that came first makes it cancelled, whatever it reached."""
+    with transaction.atomic():
+        run = held(lease, stopping_too=True)
+        if run.stop_requested_at:
+            status, error = RunStatus.CANCELLED, ""
+        end(run, status, final_output=final_output, error=error)
+
+
+def end(
+    run: Run, status: RunStatus, *, final_output: str = "", error: str = "", by: str = ""
+) -> None:
+    """Write the run's end, inside the caller's transaction that has locked it.
+
+    Its open requests are cancelled. Messages nobody has read yet begin the next run,
+    unless this one was stopped.
+    """
+    now = timezone.now()
+    _doubt_started_calls(run)
+    gate().close(run)
+    run.final_output = codec.storable(final_output)
+    run.error = codec.storable(error)
+    run.finished_at = now
+    _leave(run, status, error=run.error, by=by)
+    Conversation.objects.filter(pk=run.conversation_id).update(updated_at=now)
+    unread = run.pending_messages
+    if unread and status == RunStatus.COMPLETED:
+        Run.objects.filter(pk=run.pk).update(pending_input="[]")
+        start_run(
+            run.agent_key,
+            "\n\n".join(unread),
+            trigger=Run.Trigger.MESSAGE,
+            requester=run.requester,
+            conversation=run.conversation,
+        )
+
+
+def _leave(run: Run, status: RunStatus, *, error: str = "", by: str = "") -> None:
+    """Store the run without a holder; a late write of the last one finds no lease."""
+    run.status = status
+    run.lease_owner = ""
+    run.lease_expires_at = None
+    run.updated_at = timezone.now()
+    run.save(
+        update_fields=[
+            "status",
+            "lease_owner",
+            "lease_expires_at",
+            "updated_at",
+            "finished_at",
+            "final_output",
+            "error",
+        ]
+    )
+    log.record_status(run.pk, status, error=error, by=by)
+
+
+def _doubt_started_calls(run: Run) -> None:
+    """A call that has started when its run ends: nobody saw how it ended."""
+    started = run.executions.filter(status=ToolExecution.Status.STARTED)
+    keys: Sequence[str] = list(started.values_list("call_key", flat=True))
+    started.update(status=ToolExecution.Status.UNKNOWN, finished_at=timezone.now())
+    for key in keys:
+        payload = {"status": ToolExecution.Status.UNKNOWN.value}
+        log.record_event(run.pk, EventKind.EXECUTION, payload, call_key=key)
+

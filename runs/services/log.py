@@ -1,0 +1,64 @@
+"""Appending to a run's log, and waking the run: inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+from django.utils import timezone
+
+from .. import codec, dispatch
+from ..engine import LogEntry
+from ..live.pokes import poke, run_topic
+from ..models import EventKind, Run, RunEvent, RunStatus
+
+
+def append(run_id: UUID, entries: Sequence[LogEntry], now: datetime) -> int:
+    """Append `entries` and return the last sequence number.
+
+    The numbers come from the run's own row, which the update locks: no gap, no double,
+    whoever writes.
+    """
+    Run.objects.filter(pk=run_id).update(last_seq=F("last_seq") + len(entries))
+    last: int = Run.objects.values_list("last_seq", flat=True).get(pk=run_id)
+    first = last - len(entries) + 1
+    RunEvent.objects.bulk_create(
+        RunEvent(
+            run_id=run_id,
+            seq=first + index,
+            kind=entry.kind,
+            call_key=entry.call_key,
+            payload=codec.dumps(entry.payload),
+            created_at=now,
+        )
+        for index, entry in enumerate(entries)
+    )
+    poke(run_topic(run_id))
+    return last
+
+
+def record_event(
+    run_id: UUID, kind: EventKind, payload: dict[str, Any], *, call_key: str = ""
+) -> int:
+    """Append one event that is no item and return its sequence number."""
+    entry = LogEntry(kind=kind, payload=payload, call_key=call_key)
+    return append(run_id, [entry], timezone.now())
+
+
+def record_status(
+    run_id: UUID, status: RunStatus, *, error: str = "", by: str = ""
+) -> int:
+    payload = {"status": str(status), "error": error, "by": by}
+    return record_event(run_id, EventKind.STATUS, payload)
+
+
+def wake(run_id: UUID) -> None:
+    """Have the run looked at once this commits; a waiting one is queued."""
+    Run.objects.filter(pk=run_id).update(wakes=F("wakes") + 1)
+    woken = Run.objects.filter(pk=run_id, status=RunStatus.WAITING)
+    if woken.update(status=RunStatus.QUEUED, updated_at=timezone.now()):
+        record_status(run_id, RunStatus.QUEUED)
+    dispatch.wake(run_id)

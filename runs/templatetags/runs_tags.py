@@ -1,0 +1,140 @@
+"""How the pages show text, times and the state of runs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.template import Context
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from .. import inert as inert_text
+from .. import queries, registry
+from ..inert import Segment
+from ..models import Run, RunStatus
+from ..registry import UnknownAgent
+
+register = template.Library()
+
+EXCERPT_CHARS = 4_000
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+RUN_WORDS = {
+    RunStatus.QUEUED: "Queued",
+    RunStatus.RUNNING: "Running",
+    RunStatus.WAITING: "Waits for a decision",
+    RunStatus.COMPLETED: "Completed",
+    RunStatus.FAILED: "Failed",
+    RunStatus.CANCELLED: "Stopped",
+}
+
+
+@register.filter
+def inert(text: Any) -> SafeString:
+    """Show text an agent wrote: nothing in it can act, hide or move other text."""
+    return render_segments(inert_text.segments(str(text)))
+
+
+@register.filter
+def segments(parts: list[Segment]) -> SafeString:
+    """Show segments that were made before."""
+    return render_segments(parts)
+
+
+@register.filter
+def inert_line(text: Any, limit: int = 200) -> str:
+    """Return agent-written text as one safe plain line, for titles and attributes."""
+    return inert_text.excerpt(str(text), limit)
+
+
+@register.filter
+def head_of(text: str) -> str:
+    """Return the part of a long text that is shown at once."""
+    return text if len(text) <= EXCERPT_CHARS * 1.1 else text[:EXCERPT_CHARS]
+
+
+@register.filter
+def chars_below(text: str) -> int:
+    """Return how many characters `head_of` leaves out."""
+    return len(text) - len(head_of(text))
+
+
+@register.filter
+def ago(moment: datetime | None) -> SafeString:
+    """Show how long ago, or how long from now; the exact time is in the title."""
+    if moment is None:
+        return mark_safe("")
+    local = timezone.localtime(moment)
+    return format_html(
+        '<time datetime="{}" title="{}" data-ago>{}</time>',
+        moment.isoformat(timespec="seconds"),
+        f"{local:%a %d %b %Y, %H:%M:%S %Z}",
+        relative(moment, timezone.now()),
+    )
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """Return `moment` as a person says it: just now, 4 min ago, in 2 h."""
+    seconds = (now - moment).total_seconds()
+    for size, unit in _UNITS:
+        if abs(seconds) >= size:
+            count = int(abs(seconds) // size)
+            return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
+    return "just now" if seconds >= 0 else "in under a minute"
+
+
+@register.filter
+def run_words(run: Run) -> str:
+    """Return a run's status as a person says it."""
+    return "Stopping" if run.is_stopping else RUN_WORDS[RunStatus(run.status)]
+
+
+@register.filter
+def run_tone(run: Run) -> str:
+    """Return the CSS class of a run's status."""
+    return "stopping" if run.is_stopping else run.status
+
+
+@register.filter
+def agent_title(key: str) -> str:
+    """Return the title of the agent registered under `key`, else the key."""
+    try:
+        return registry.get(key).title
+    except UnknownAgent:
+        return key
+
+
+@register.filter
+def trigger_name(run: Run) -> str:
+    """Return who or what asked for a run."""
+    return run.requester.get_username() if run.requester else run.trigger
+
+
+@register.filter
+def decimals(number: int | None) -> str:
+    """Return a count with thin spaces between groups of three digits."""
+    return f"{number or 0:,}".replace(",", "\u202f")
+
+
+@register.simple_tag(takes_context=True)
+def may_start(context: Context) -> bool:
+    """Say whether the reader may start, message, stop and resume runs."""
+    user = context.get("user")
+    return user is not None and queries.may_start(user)
+
+
+def render_segments(parts: list[Segment]) -> SafeString:
+    """Return segments as HTML: escaped text, chips between, isolated as a whole."""
+    inside = format_html_join("", "{}", ((_segment(part),) for part in parts))
+    return format_html('<bdi class="inert" hx-disable>{}</bdi>', inside)
+
+
+def _segment(part: Segment) -> SafeString | str:
+    if not part.label:
+        return part.text.encode("utf-8", "replace").decode("utf-8")
+    chip = format_html('<span class="chip" title="{}">{}</span>', part.title, part.label)
+    if not part.text:
+        return chip
+    return format_html('<span class="odd">{}</span>{}', part.text, chip)
