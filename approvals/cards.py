@@ -19,4 +19,5 @@ def card_context(card: ApprovalRequest, *, user: Any, view: str) -> dict[str, An
         "raw": arguments,
         "shown": display.arguments(arguments),
         "why_not": policies.why_not_decide(user, card) if card.is_pending else None,
+        "why_not_always": policies.why_not_always(card),
     }

@@ -100,7 +100,8 @@ class ApprovalRequest(models.Model):
                 name="one_open_request_per_call",
             ),
             models.UniqueConstraint(
-                fields=("run", "call_key", "revision"), name="request_revision_is_unique"
+                fields=("run", "call_key", "revision"),
+                name="request_revision_is_unique",
             ),
         )
 
@@ -129,7 +130,11 @@ class Rule(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     scope = models.CharField(max_length=20, choices=Scope.choices)
     run = models.ForeignKey(
-        "runs.Run", on_delete=models.CASCADE, null=True, blank=True, related_name="rules"
+        "runs.Run",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="rules",
     )
     agent_path = models.CharField(max_length=500)
     tool = models.CharField(max_length=200)

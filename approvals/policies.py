@@ -28,7 +28,9 @@ def may_see_queue(user: User | AnonymousUser) -> bool:
     return user.has_perm(f"approvals.{SEE}") or user.has_perm(f"approvals.{DECIDE}")
 
 
-def votable_by(user: User, request: ApprovalRequest, digest: str) -> QuerySet[ApprovalRequest]:
+def votable_by(
+    user: User, request: ApprovalRequest, digest: str
+) -> QuerySet[ApprovalRequest]:
     """The request, if by now `user` may vote on it as it stands with `digest`.
 
     Who may is part of the query: a decision is one conditional UPDATE on it, so that
@@ -138,4 +140,3 @@ def _was_denied_before(request: ApprovalRequest) -> bool:
     return Decision.objects.filter(
         request__run=request.run, digest=request.digest, verdict=Verdict.REJECT
     ).exists()
-

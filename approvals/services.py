@@ -114,9 +114,7 @@ def deny_orphans(request_ids: Collection[UUID], *, by: User) -> int:
 def announce(request: ApprovalRequest, *, by: str = "") -> None:
     """Tell run and queue that the request changed, inside the caller's transaction."""
     payload = {"request": str(request.pk), "status": request.status, "by": by}
-    record_event(
-        request.run_id, EventKind.REQUEST, payload, call_key=request.call_key
-    )
+    record_event(request.run_id, EventKind.REQUEST, payload, call_key=request.call_key)
     poke(QUEUE)
 
 

@@ -325,7 +325,12 @@ def _research(step: str, talk: Talk) -> Answer | None:
 
 
 def _wish(name: str, **arguments: object) -> Call:
-    return Call(name=name, arguments=arguments)
+    """Return a call to make; whole amounts are written as 480, not as 480.0."""
+    plain = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in arguments.items()
+    }
+    return Call(name=name, arguments=plain)
 
 
 def _not_made(wanted: list[Call], talk: Talk) -> list[Call]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,7 @@ class Talk:
                 yield call
 
 
-def read(items: str | Iterable[Any]) -> Talk:
+def read(items: str | list[Any]) -> Talk:
     """Return what a model's input says.
 
     A short reply to a question goes on with what the question was about.

@@ -98,7 +98,16 @@ def order_facts(order_id: str) -> dict[str, str] | None:
     if order_id not in ORDERS:
         return None
     refunded = _refunded(order_id)
-    return {"order_id": order_id, **ORDERS[order_id], "refunded_eur": f"{refunded:.2f}"}
+    order = ORDERS[order_id]
+    return {
+        "order_id": order_id,
+        "customer": order["customer"],
+        "email": order["email"],
+        "goods": order["goods"],
+        "status": order["status"],
+        "total_eur": order["total_eur"],
+        "refunded_eur": f"{refunded:.2f}",
+    }
 
 
 def refund(order_id: str, amount_eur: float, *, key: str) -> str:

@@ -15,7 +15,7 @@ _encoder = json.JSONEncoder(
 
 
 def dumps(value: Any) -> str:
-    """Return `value` as text. Raises ValueError on NaN, TypeError on what is not JSON."""
+    """Return `value` as text. Raises ValueError on NaN, TypeError on no JSON."""
     return _encoder.encode(value)
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from .engine import (
     TurnStartedStreamEvent,
 )
 from .engine.drive import cancel_all
+from .errors import RunError
 from .journal import DurableGate, DurableJournal, gated_calls
 from .live.deltas import DeltaSender
 from .loading import load
@@ -41,7 +43,6 @@ from .models import RunStatus
 from .presence import Presence
 from .services import lease as leases
 from .services import steps
-from .errors import RunError
 from .services.lease import Lease
 
 logger = logging.getLogger(__name__)
@@ -58,10 +59,15 @@ class Execution:
     gate: DurableGate
     streaming: RunResultStreaming[Any] | None = None
     stopping: bool = False
+    wakes_seen: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wakes_seen = self.lease.wakes
 
     def look(self, news: leases.Held) -> None:
         """Take notice of what has changed in the run's row."""
-        if news.wakes != self.lease.wakes:
+        if news.wakes != self.wakes_seen:
+            self.wakes_seen = news.wakes
             self.gate.tell()
         if news.stopping:
             self.stopping = True
@@ -152,9 +158,9 @@ class Executor:
         ):
             task = asyncio.create_task(self._work(run_id))
             self._tasks[run_id] = task
-            task.add_done_callback(lambda _, run_id=run_id: self._ended(run_id))
+            task.add_done_callback(partial(self._ended, run_id))
 
-    def _ended(self, run_id: UUID) -> None:
+    def _ended(self, run_id: UUID, _: asyncio.Task[None]) -> None:
         del self._tasks[run_id]
         self._held.pop(run_id, None)
         self._look_again.set()
@@ -202,8 +208,12 @@ class Executor:
                 raise
             except Exception as error:
                 # Ours, not the agent's: loud in the log, and the run does not hang.
-                logger.exception("Driving a run broke", extra={"run": str(lease.run_id)})
-                await self._fail(lease, f"Placet failed: {type(error).__name__}: {error}")
+                logger.exception(
+                    "Driving a run broke", extra={"run": str(lease.run_id)}
+                )
+                await self._fail(
+                    lease, f"Placet failed: {type(error).__name__}: {error}"
+                )
                 return
             if result.state.is_done:
                 await self._db.run(
@@ -224,14 +234,13 @@ class Executor:
         loaded = await self._db.run(load, lease.run_id)
         if loaded.stopping or execution.stopping:
             raise RunStopped("The run was stopped.")
-        await self._db.run(steps.propose, lease, gated_calls(loaded.state))
+        if gated := gated_calls(loaded.state):
+            await self._db.run(steps.propose, lease, gated)
         streaming = Runner.run_streamed(
             loaded.agent,
             loaded.state,
             max_turns=loaded.max_turns,
-            ports=Ports(
-                journal=DurableJournal(lease, self._db), gate=execution.gate
-            ),
+            ports=Ports(journal=DurableJournal(lease, self._db), gate=execution.gate),
             stop_grace_s=settings.PLACET_STOP_GRACE.total_seconds(),
         )
         execution.streaming = streaming

@@ -71,7 +71,7 @@ _PILED_MARKS = re.compile(
     "{4,}"
 )
 _PUNYCODE = re.compile(r"(?i)(?<![a-z0-9-])(?:[a-z0-9-]{1,63}\.){0,8}xn--[a-z0-9.-]+")
-_HOST = re.compile(r"(?i)https?://(?:[^\s/@]{0,200}@)?([^\s/:?#]{1,253})")
+_HOST = re.compile(r"(?i)https?://(?:[^\s/@]{0,200}@)?([^\s/:?#⟦]{1,253})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +116,28 @@ def count_warnings(text: str) -> int:
 
 
 def plain(text: str, *, one_line: bool = False) -> str:
-    """Return `text` as safe plain text: each chip is written out as ⟦its name⟧."""
-    shown = "".join(
-        f"{part.text}⟦{part.label}⟧" if part.label else part.text
-        for part in segments(text)
-    )
-    return " ".join(shown.split()) if one_line else shown
+    """Return `text` as safe plain text: each chip is written out as ⟦its name⟧.
+
+    A note that is there already is not written twice: a stored summary has been
+    through here before.
+    """
+    shown: list[str] = []
+    at = 0
+    for finding in _findings(text):
+        if finding.keeps_text and _is_noted(text, finding):
+            continue
+        shown.append(text[at : finding.end if finding.keeps_text else finding.start])
+        shown.append(f"⟦{finding.label}⟧")
+        at = finding.end
+    shown.append(text[at:])
+    line = "".join(shown)
+    return " ".join(line.split()) if one_line else line
+
+
+def _is_noted(text: str, finding: _Finding) -> bool:
+    if text.startswith(f"⟦{finding.label}⟧", finding.end):
+        return True
+    return text.endswith("⟦host: ", 0, finding.start)
 
 
 def excerpt(text: str, limit: int) -> str:

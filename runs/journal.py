@@ -75,8 +75,9 @@ class DurableGate:
         self._news.set()
 
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
-        self._news.clear()
         return await self.db.run(steps.verdicts, self.lease, calls)
 
     async def changed(self) -> None:
         await self._news.wait()
+        # Cleared before the caller reads: news that comes meanwhile sets it again.
+        self._news.clear()

@@ -104,7 +104,7 @@ class Run(models.Model):
         null=True,
         blank=True,
         related_name="next_runs",
-        help_text="The run of the conversation whose items this one's view begins with.",
+        help_text="The run whose items this one's view begins with.",
     )
     parent = models.ForeignKey(
         "self",

@@ -43,9 +43,9 @@ class Presence:
 
     def _dead(self) -> Iterator[str]:
         for path in self._folder.iterdir():
-            if path.name != self.owner and not path.name.startswith("."):
-                if not _is_locked(path):
-                    yield path.name
+            theirs = path.name != self.owner and not path.name.startswith(".")
+            if theirs and not _is_locked(path):
+                yield path.name
 
 
 def _is_locked(path: Path) -> bool:

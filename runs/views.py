@@ -9,7 +9,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import inert, queries, registry, services
@@ -174,15 +178,18 @@ def _refused(
     typed = {"problem": problem, "typed": request.POST.get("text", "")}
     if request.htmx:
         context = {"conversation": found, **typed}
-        return render(
-            request, "runs/conversation.html#message", context, status=status
-        )
+        return render(request, "runs/conversation.html#message", context, status=status)
     context = _conversation_context(request, found) | typed
     return render(request, "runs/conversation.html", context, status=status)
 
 
 def _header(
-    request: PageRequest, pk: UUID, *, done: str = "", problem: str = "", status: int = 200
+    request: PageRequest,
+    pk: UUID,
+    *,
+    done: str = "",
+    problem: str = "",
+    status: int = 200,
 ) -> HttpResponse:
     """Answer a stop or resume: the header as it is now, or the way back."""
     run = _visible_run(request, pk)

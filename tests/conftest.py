@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,11 +12,11 @@ from .shop import agents as shop
 
 
 @pytest.fixture
-def effects() -> Iterator[shop.Effects]:
+def effects() -> shop.Effects:
     """What the shop's tools have done, empty at the start."""
     shop.effects.clear()
     shop.effects.release.clear()
-    yield shop.effects
+    return shop.effects
 
 
 @pytest.fixture

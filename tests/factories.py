@@ -1,4 +1,4 @@
-"""Builders of rows, without surprises; and bounded waits for what runs beside a test."""
+"""Builders of rows, and bounded waits for what runs beside a test."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ DEADLINE_S = 20.0
 
 def make_user(name: str, *groups: str, **fields: bool) -> User:
     user = User.objects.create_user(name, password=name, **fields)
-    user.groups.set(
-        [Group.objects.get_or_create(name=group)[0] for group in groups]
-    )
+    user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
     return user
 
 
@@ -54,9 +52,7 @@ def pending(run: Run) -> list[ApprovalRequest]:
 
 
 def say(verdict: str, request: ApprovalRequest, by: User, **said: object) -> None:
-    decide(
-        request.pk, verdict=verdict, by=by, digest_seen=request.digest, **said
-    )
+    decide(request.pk, verdict=verdict, by=by, digest_seen=request.digest, **said)
 
 
 async def until(claim: Callable[[], T | None], what: str = "it") -> T:

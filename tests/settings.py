@@ -6,8 +6,8 @@ import tempfile
 os.environ.setdefault("PLACET_DATA_DIR", tempfile.mkdtemp(prefix="placet-test-"))
 os.environ.setdefault("PLACET_SECRET_KEY", "only-for-tests-" + "x" * 50)
 
-from config.settings import *  # noqa: E402, F403  the environment comes first
-from config.settings import DATABASES, INSTALLED_APPS  # noqa: E402
+from config.settings import *  # noqa: F403  the environment comes first
+from config.settings import DATABASES, INSTALLED_APPS
 
 DATABASES["default"]["OPTIONS"]["init_command"] = (
     # Nothing is lost when a test machine loses its power.

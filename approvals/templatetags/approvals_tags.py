@@ -8,6 +8,7 @@ from django.template import Context
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
+from runs import inert as inert_text
 from runs.models import Run
 from runs.templatetags.runs_tags import inert as inert_filter
 
@@ -92,6 +93,19 @@ def status_words(card: ApprovalRequest) -> str:
     if card.kind == ApprovalRequest.Kind.RECONCILE and status in RECONCILED_WORDS:
         return RECONCILED_WORDS[status]
     return STATUS_WORDS[status]
+
+
+@register.filter
+def wish(card: ApprovalRequest) -> str:
+    """Return what the tool's own summary says, to follow “wants to”.
+
+    Empty for the plain list of arguments that stands in for a missing summary.
+    """
+    line = inert_text.excerpt(card.summary, display.SUMMARY_CHARS)
+    if line.startswith(f"{inert_text.excerpt(card.tool, 80)}:") or line == card.tool:
+        return ""
+    first = line.split(" ", 1)[0]
+    return line[0].lower() + line[1:] if first.istitle() else line
 
 
 @register.filter

@@ -8,7 +8,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic
 
 from .config import ModelSettings
 from .context import RunContextWrapper, TContext
@@ -59,7 +59,7 @@ class Agent(Generic[TContext]):
         if self.instructions is None or isinstance(self.instructions, str):
             return self.instructions
         found = self.instructions(context, self)
-        return await found if inspect.isawaitable(found) else cast(str, found)
+        return await found if inspect.isawaitable(found) else found
 
     async def get_all_tools(
         self, context: RunContextWrapper[TContext]

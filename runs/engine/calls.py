@@ -29,13 +29,12 @@ class Review:
     idempotent: bool = False
     """True: the same call made twice has the effect of one, so it may be repeated."""
     summary: str = ""
-    """One line about a call, as `Refund {amount_eur} EUR`, filled from its arguments."""
+    """One line about a call, filled from its arguments: `Refund {amount_eur} EUR`."""
 
     def __post_init__(self) -> None:
         if self.risk not in list(Risk):
             raise ValueError(
-                f"Review risk {self.risk!r} is unknown; use one of "
-                f"{', '.join(Risk)}."
+                f"Review risk {self.risk!r} is unknown; use one of {', '.join(Risk)}."
             )
         if self.approvals < 1:
             raise ValueError("Review approvals must be at least 1.")
@@ -50,7 +49,7 @@ class Call:
     call_id: str
     tool: str
     agent_path: str
-    """Agent names from the root down, joined by ` › `."""
+    """Agent names from the root down, joined by ` / `."""
     arguments: str
     """The text the model wrote; never reformatted."""
     schema_hash: str

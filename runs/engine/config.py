@@ -96,7 +96,7 @@ class ToolErrorFormatterArgs:
 
 
 ToolErrorFormatter = Callable[
-    [ToolErrorFormatterArgs], str | None | Awaitable[str | None]
+    [ToolErrorFormatterArgs], Awaitable[str | None] | str | None
 ]
 
 
@@ -121,4 +121,4 @@ class RunConfig:
         """Return `given` as a RunConfig. Raises TypeError on an unknown setting."""
         if given is None:
             return cls()
-        return given if isinstance(given, cls) else cls(**dict(given))
+        return given if isinstance(given, RunConfig) else cls(**given)

@@ -54,9 +54,7 @@ def parse_arguments(text: str) -> JSONObject:
     return value
 
 
-def call_digest(
-    *, tool: str, schema_hash: str, agent_path: str, arguments: str
-) -> str:
+def call_digest(*, tool: str, schema_hash: str, agent_path: str, arguments: str) -> str:
     """Return the SHA-256, in hex, of what a call is.
 
     `arguments` is the text as the model wrote it. Where it holds an integer that some

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from openai.types.responses import (
     ResponseFunctionToolCall,
@@ -23,6 +23,9 @@ from .digest import JSONObject
 if TYPE_CHECKING:
     from .agent import Agent
 
+Typed: TypeAlias = type[BaseModel] | None
+"""The openai client's form of an item, where it has one."""
+
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class RunItem:
@@ -31,7 +34,7 @@ class RunItem:
     type: ClassVar[str] = "run_item"
     kind: ClassVar[str] = ""
     """Its name in a log or a state."""
-    typed: ClassVar[type[BaseModel] | None] = None
+    typed: ClassVar[Typed] = None
 
     agent: Agent[Any]
     """Whose turn it belongs to."""
@@ -70,7 +73,7 @@ class MessageOutputItem(RunItem):
     __slots__ = ()
     type = "message_output_item"
     kind = "message"
-    typed = ResponseOutputMessage
+    typed: ClassVar[Typed] = ResponseOutputMessage
 
 
 class ReasoningItem(RunItem):
@@ -79,7 +82,7 @@ class ReasoningItem(RunItem):
     __slots__ = ()
     type = "reasoning_item"
     kind = "reasoning"
-    typed = ResponseReasoningItem
+    typed: ClassVar[Typed] = ResponseReasoningItem
 
 
 class ToolCallItem(RunItem):
@@ -88,7 +91,7 @@ class ToolCallItem(RunItem):
     __slots__ = ()
     type = "tool_call_item"
     kind = "tool_call"
-    typed = ResponseFunctionToolCall
+    typed: ClassVar[Typed] = ResponseFunctionToolCall
 
 
 class OtherItem(RunItem):
@@ -128,7 +131,7 @@ class ToolApprovalItem(RunItem):
 
     type: ClassVar[str] = "tool_approval_item"
     kind: ClassVar[str] = "approval"
-    typed: ClassVar[type[BaseModel] | None] = ResponseFunctionToolCall
+    typed: ClassVar[Typed] = ResponseFunctionToolCall
 
     call: Call
 

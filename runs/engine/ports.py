@@ -177,12 +177,12 @@ class InMemoryGate:
         self._change.set()
 
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
-        self._change.clear()
         keys = {call.key for call in calls}
         return {key: said for key, said in self._verdicts.items() if key in keys}
 
     async def changed(self) -> None:
         await self._change.wait()
+        self._change.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,9 +72,7 @@ class StoredSticky(_Stored):
 
 
 class StoredItem(_Stored):
-    type: Literal[
-        "input", "message", "reasoning", "tool_call", "tool_output", "other"
-    ]
+    type: Literal["input", "message", "reasoning", "tool_call", "tool_output", "other"]
     agent: str
     raw: dict[str, Any] = Field(default_factory=dict)
     key: str = ""
@@ -247,7 +245,7 @@ def _restore_open(
     state.open[stored.key] = OpenCall(
         call=call,
         in_doubt=stored.in_doubt,
-        verdict=stored.verdict and stored.verdict.verdict(),
+        verdict=stored.verdict.verdict() if stored.verdict else None,
     )
 
 

@@ -76,10 +76,8 @@ class RunResultBase(Generic[TContext]):
     def max_turns(self) -> int | None:
         return self._state.max_turns
 
-    def final_output_as(
-        self, cls: type[T], raise_if_incorrect_type: bool = False
-    ) -> T:
-        """Return the answer, typed. Raises TypeError when asked to and it is no `cls`."""
+    def final_output_as(self, cls: type[T], raise_if_incorrect_type: bool = False) -> T:
+        """Return the answer, typed; TypeError when asked to raise and it is no `cls`."""
         if raise_if_incorrect_type and not isinstance(self.final_output, cls):
             raise TypeError(
                 f"The final output is {type(self.final_output).__name__}, "

@@ -39,7 +39,7 @@ class Runner:
         input: RunInput,
         *,
         context: Any = None,
-        max_turns: int | None | Unset = UNSET,
+        max_turns: int | Unset | None = UNSET,
         run_config: RunConfig | Mapping[str, Any] | None = None,
         ports: Ports | None = None,
     ) -> RunResult[Any]:
@@ -75,7 +75,7 @@ class Runner:
         starting_agent: Agent[Any],
         input: RunInput,
         context: Any = None,
-        max_turns: int | None | Unset = UNSET,
+        max_turns: int | Unset | None = UNSET,
         run_config: RunConfig | Mapping[str, Any] | None = None,
         ports: Ports | None = None,
         stop_grace_s: float = 30.0,
@@ -91,7 +91,7 @@ def _prepared(
     agent: Agent[Any],
     given: RunInput,
     context: Any,
-    max_turns: int | None | Unset,
+    max_turns: int | Unset | None,
     run_config: RunConfig | Mapping[str, Any] | None,
     ports: Ports | None,
 ) -> Drive:
@@ -113,7 +113,7 @@ def _started(
     agent: Agent[Any],
     given: str | Sequence[JSONObject],
     context: Any,
-    max_turns: int | None | Unset,
+    max_turns: int | Unset | None,
 ) -> RunState[Any]:
     turns = DEFAULT_MAX_TURNS if isinstance(max_turns, Unset) else max_turns
     return RunState(RunContextWrapper(context=context), given, agent, turns)
@@ -123,7 +123,7 @@ def _resumed(
     agent: Agent[Any],
     state: RunState[Any],
     context: Any,
-    max_turns: int | None | Unset,
+    max_turns: int | Unset | None,
 ) -> RunState[Any]:
     if agent.name != state.root_agent.name:
         raise UserError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import docstring_parser
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic.fields import FieldInfo
 
@@ -135,9 +135,7 @@ def function_schema(
     )
 
 
-def _model_of(
-    name: str, fields: dict[str, Any]
-) -> tuple[type[BaseModel], JSONObject]:
+def _model_of(name: str, fields: dict[str, Any]) -> tuple[type[BaseModel], JSONObject]:
     try:
         model = create_model(
             f"{name}_args", __config__=ConfigDict(extra="forbid"), **fields
@@ -175,9 +173,11 @@ def _field(
 ) -> tuple[Any, FieldInfo]:
     hint = hints.get(parameter.name, Any)
     if parameter.kind is parameter.VAR_POSITIONAL:
-        return list[hint], Field(default_factory=list, description=description)  # type: ignore[valid-type]  # built from a hint found at run time
+        many: Any = list.__class_getitem__(hint)
+        return many, FieldInfo(default_factory=list, description=description)
     if parameter.kind is parameter.VAR_KEYWORD:
-        return dict[str, hint], Field(default_factory=dict, description=description)  # type: ignore[valid-type]  # built from a hint found at run time
+        named: Any = dict.__class_getitem__((str, hint))
+        return named, FieldInfo(default_factory=dict, description=description)
     description = description or _annotated_text(hint)
     if isinstance(parameter.default, FieldInfo):
         merged = FieldInfo.merge_field_infos(
@@ -186,7 +186,7 @@ def _field(
         )
         return hint, merged
     default = ... if parameter.default is _EMPTY else parameter.default
-    return hint, Field(default=default, description=description)
+    return hint, FieldInfo(default=default, description=description)
 
 
 def _annotated_text(hint: Any) -> str | None:

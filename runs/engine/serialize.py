@@ -21,6 +21,7 @@ CURRENT_SCHEMA_VERSION = "1.0"
 SCHEMA_VERSION_SUMMARIES = {"1.0": "Items once, head with open calls only."}
 SUPPORTED_SCHEMA_VERSIONS = frozenset(SCHEMA_VERSION_SUMMARIES)
 
+
 def head_of(
     state: RunState[Any],
     *,

@@ -140,9 +140,7 @@ async def _settle(run: Drive, open_call: OpenCall) -> None:
         raise failure
 
 
-async def _outcome(
-    run: Drive, open_call: OpenCall
-) -> tuple[Outcome | None, Any]:
+async def _outcome(run: Drive, open_call: OpenCall) -> tuple[Outcome | None, Any]:
     """Return how the call ended and what its body returned; None leaves it open."""
     verdict = open_call.verdict
     if verdict is not None and verdict.kind is VerdictKind.ANSWER:

@@ -161,7 +161,7 @@ class RunState(Generic[TContext]):
         self._decide(approval_item, verdict, always=False)
 
     def record_verdict(self, key: str, verdict: Verdict) -> None:
-        """Note what was decided about the open call `key`; an unknown one is nothing."""
+        """Note what was decided about the call `key`, if it is open."""
         if open_call := self.open.get(key):
             open_call.verdict = verdict
             open_call.in_doubt = open_call.held = False
@@ -182,7 +182,7 @@ class RunState(Generic[TContext]):
         for open_call in self.open.values():
             if (open_call.call.tool, open_call.call.call_id) == (tool_name, call_id):
                 verdict = self.verdict_on(open_call)
-                return verdict and verdict.kind is VerdictKind.APPROVE
+                return None if verdict is None else verdict.kind is VerdictKind.APPROVE
         return None
 
     def _decide(
@@ -303,7 +303,9 @@ class RunState(Generic[TContext]):
             setattr(twin, name, list(getattr(self, name)))
         twin._calls = dict(self._calls)
         twin._raw_responses = dict(self._raw_responses)
-        twin.bind(dataclasses.replace(self._context, usage=serialize.copy_of(self.usage)))
+        twin.bind(
+            dataclasses.replace(self._context, usage=serialize.copy_of(self.usage))
+        )
         return twin
 
     def head(self, **options: Any) -> JSONObject:

@@ -56,7 +56,7 @@ ScriptedEvents: TypeAlias = (
     Iterable[TResponseStreamEvent | Exception] | AsyncIterable[TResponseStreamEvent]
 )
 ScriptItem: TypeAlias = (
-    "ModelStep | ModelResponse | Exception | BaseModel | Sequence[TResponseOutputItem]"
+    "ModelStep | ModelResponse | Exception | BaseModel | Sequence[BaseModel]"
 )
 Responder: TypeAlias = "Callable[[ModelCall], ScriptItem | Awaitable[ScriptItem]]"
 

@@ -26,7 +26,7 @@ from .items import (
     ToolCallItem,
     model_text,
 )
-from .models.interface import Model, ModelResponse, ModelTracing
+from .models.interface import Model, ModelResponse, ModelTracing, TResponseStreamEvent
 from .models.provider import OpenAIProvider
 from .models.stream import collect
 from .ports import LogEntry
@@ -70,7 +70,7 @@ async def _admit_input(run: Drive) -> None:
 
 
 async def _answer(run: Drive, tools: list[FunctionTool]) -> ModelResponse:
-    """Return the model's whole answer, asked again within the turn while it may help."""
+    """Return the model's whole answer, asking again while that may help."""
     state, agent = run.state, run.state.current_agent
     settings = agent.model_settings.resolve(run.config.model_settings)
     model = _model(run)
@@ -105,7 +105,20 @@ async def _ask(
     request: list[Any],
     tools: list[FunctionTool],
 ) -> ModelResponse:
-    arguments = (
+    if not run.streamed:
+        return await model.get_response(
+            instructions,
+            request,
+            settings,
+            tools,
+            None,
+            [],
+            ModelTracing.DISABLED,
+            previous_response_id=None,
+            conversation_id=None,
+            prompt=None,
+        )
+    events = model.stream_response(
         instructions,
         request,
         settings,
@@ -113,19 +126,14 @@ async def _ask(
         None,
         [],
         ModelTracing.DISABLED,
+        previous_response_id=None,
+        conversation_id=None,
+        prompt=None,
     )
-    options: dict[str, None] = {
-        "previous_response_id": None,
-        "conversation_id": None,
-        "prompt": None,
-    }
-    if not run.streamed:
-        return await model.get_response(*arguments, **options)
 
-    async def on_event(event: Any) -> None:
+    async def on_event(event: TResponseStreamEvent) -> None:
         await run.emit(RawResponsesStreamEvent(event))
 
-    events = model.stream_response(*arguments, **options)
     return await collect(events, on_event=on_event)
 
 
@@ -136,9 +144,7 @@ def _model(run: Drive) -> Model:
     return (run.config.model_provider or OpenAIProvider()).get_model(wanted)
 
 
-async def _take(
-    run: Drive, response: ModelResponse, tools: list[FunctionTool]
-) -> None:
+async def _take(run: Drive, response: ModelResponse, tools: list[FunctionTool]) -> None:
     """Store the answer, and with it the requests its gated calls open."""
     state = run.state
     made = [_item(run, raw) for raw in map(_plain, response.output)]

@@ -8,7 +8,6 @@ log      append to the log, wake the run (inside the caller's transaction)
 prune    clean up old states
 """
 
-from .control import requeue_run, resume_run, stop_run
 from ..errors import (
     ConversationBusy,
     EmptyInput,
@@ -18,6 +17,7 @@ from ..errors import (
     RunError,
     UnknownAgent,
 )
+from .control import requeue_run, resume_run, stop_run
 from .log import record_event, record_status, wake
 from .start import send_message, start_run
 

@@ -10,9 +10,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from .. import dispatch
+from ..errors import ConversationBusy, NotOpen, NotResumable
 from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
 from . import log
-from ..errors import ConversationBusy, NotOpen, NotResumable
 from .lease import end
 
 

@@ -84,9 +84,7 @@ def take(run_id: UUID, owner: str) -> Lease | None:
             return None
         run = Run.objects.get(pk=run_id)
         log.record_status(run_id, RunStatus.RUNNING)
-        return Lease(
-            run_id=run_id, owner=owner, epoch=run.lease_epoch, wakes=run.wakes
-        )
+        return Lease(run_id=run_id, owner=owner, epoch=run.lease_epoch, wakes=run.wakes)
 
 
 def renew(owner: str, run_ids: Collection[UUID]) -> None:
@@ -162,7 +160,12 @@ def finish(
 
 
 def end(
-    run: Run, status: RunStatus, *, final_output: str = "", error: str = "", by: str = ""
+    run: Run,
+    status: RunStatus,
+    *,
+    final_output: str = "",
+    error: str = "",
+    by: str = "",
 ) -> None:
     """Write the run's end, inside the caller's transaction that has locked it.
 
@@ -217,4 +220,3 @@ def _doubt_started_calls(run: Run) -> None:
     for key in keys:
         payload = {"status": ToolExecution.Status.UNKNOWN.value}
         log.record_event(run.pk, EventKind.EXECUTION, payload, call_key=key)
-

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from .. import codec, dispatch, registry
 from ..engine import RunContextWrapper, RunState
+from ..errors import ConversationBusy, EmptyInput, MessageRefused
 from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
 from . import log
-from ..errors import ConversationBusy, EmptyInput, MessageRefused
 
 TITLE_LENGTH = 80
 

@@ -153,9 +153,7 @@ def _first_claim(run: Run, lease: Lease, call: Call) -> Claim:
     return _granted(run, call, execution)
 
 
-def _claim_again(
-    run: Run, lease: Lease, call: Call, execution: ToolExecution
-) -> Claim:
+def _claim_again(run: Run, lease: Lease, call: Call, execution: ToolExecution) -> Claim:
     """Deal with a call whose worker died, or lost the run, before its outcome."""
     permitted_by = _permit_again(run, call, execution)
     if permitted_by is None:

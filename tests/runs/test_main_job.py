@@ -39,7 +39,10 @@ async def test_an_approved_call_runs_once_and_the_run_ends(
 
     assert effects == ["refund 1042 480"]
     assert run.final_output == "All done."
-    seqs = [seq async for seq in RunEvent.objects.filter(run=run).values_list("seq", flat=True)]
+    seqs = [
+        seq
+        async for seq in RunEvent.objects.filter(run=run).values_list("seq", flat=True)
+    ]
     assert seqs == list(range(1, run.last_seq + 1))
 
 

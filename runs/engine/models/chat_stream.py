@@ -40,6 +40,8 @@ class ChatAnswer:
     """
 
     def __init__(self, model: str, used_call_ids: set[str]) -> None:
+        self.request_id: str | None = None
+        """The server's id of the request, from its headers; set by whoever has it."""
         self._model = model
         self._build = EventBuilder()
         self._items: list[Reasoning | Message | Call] = []
@@ -94,8 +96,11 @@ class ChatAnswer:
         return _INCOMPLETE.get(self._finish_reason or "")
 
     def _note_head(self, chunk: Any) -> Events:
-        self._id = self._id or getattr(chunk, "id", None) or ""
-        self._created_at = self._created_at or getattr(chunk, "created", None) or 0.0
+        sent_id, created = getattr(chunk, "id", None), getattr(chunk, "created", None)
+        if not self._id and isinstance(sent_id, str):
+            self._id = sent_id
+        if not self._created_at and isinstance(created, int | float):
+            self._created_at = float(created)
         usage = getattr(chunk, "usage", None)
         if usage is not None:
             self._usage = usage_of_chat(usage)
@@ -148,7 +153,7 @@ class ChatAnswer:
 
     def _response(self) -> Response:
         status: Status = "incomplete" if self._incomplete else "completed"
-        return make_response(
+        response = make_response(
             response_id=self._id,
             model=self._model,
             output=[item.item(status) for item in self._items],
@@ -156,6 +161,8 @@ class ChatAnswer:
             incomplete=self._incomplete,
             created_at=self._created_at,
         )
+        response._request_id = self.request_id
+        return response
 
 
 def usage_of_chat(sent: Any) -> ResponseUsage | None:

@@ -82,9 +82,9 @@ class OpenAIChatCompletionsModel(Model):
         completion = await client.chat.completions.create(
             **with_extras(request, model_settings)
         )
-        answer = ChatAnswer(self.model, used_call_ids(input)).whole(completion)
-        answer._request_id = getattr(completion, "_request_id", None)
-        return response_from_openai(answer)
+        answer = ChatAnswer(self.model, used_call_ids(input))
+        answer.request_id = getattr(completion, "_request_id", None)
+        return response_from_openai(answer.whole(completion))
 
     async def stream_response(
         self,
@@ -117,6 +117,7 @@ class OpenAIChatCompletionsModel(Model):
         )
         answer = ChatAnswer(self.model, used_call_ids(input))
         async with cast("AsyncStream[ChatCompletionChunk]", sent) as chunks:
+            answer.request_id = chunks.response.headers.get("x-request-id")
             async for chunk in chunks:
                 for event in answer.feed(chunk):
                     yield event
