@@ -69,7 +69,10 @@ def arguments(text: str) -> Arguments:
     except MalformedArguments as error:
         row = _row("", "raw", text, VALUE_CHARS)
         return Arguments(
-            rows=[row], hidden_rows=0, malformed=str(error), total_chars=len(text)
+            rows=[row],
+            hidden_rows=0,
+            malformed=f"{str(error).rstrip('.')}.",
+            total_chars=len(text),
         )
     leaves = _leaves(_spelled(text))
     rows = _rows(islice(leaves, MAX_ROWS))

@@ -51,7 +51,7 @@ class QueueConsumer(LiveConsumer):
             raise NotAllowed
         if not self.begun:
             self._remember(self._recent(timezone.now()))
-            return News(self._whole(), more=False)
+            return News(self._whole())
         changed = [
             request
             for request in self._recent(self.newest)
@@ -59,10 +59,10 @@ class QueueConsumer(LiveConsumer):
         ]
         self._remember(changed)
         if not changed:
-            return News("", more=False)
+            return News()
         if not self.listed or len(changed) > MANY:
-            return News(self._whole(), more=False)
-        return News("".join([*self._rows(changed), self._count()]), more=False)
+            return News(self._whole())
+        return News([*self._rows(changed), *self._count()])
 
     def _recent(self, since: datetime) -> list[ApprovalRequest]:
         found = queries.visible_requests(self.user)
@@ -78,10 +78,10 @@ class QueueConsumer(LiveConsumer):
         oldest = self.newest - OVERLAP
         self.sent = {pk: at for pk, at in self.sent.items() if at > oldest}
 
-    def _whole(self) -> str:
+    def _whole(self) -> list[str]:
         page = queries.queue_page(self.user)
         self.listed = {card.pk for card in page.cards}
-        return self._render("queue-list", page=page) + self._render("count")
+        return [self._render("queue-list", page=page), self._render("count")]
 
     def _rows(self, changed: Iterable[ApprovalRequest]) -> Iterator[str]:
         """Yield each row that the list holds, to be replaced, and the new ones."""
@@ -93,9 +93,9 @@ class QueueConsumer(LiveConsumer):
                 row = self._render("row", card=card, oob="")
                 yield format_html('<ol hx-swap-oob="afterbegin:#queue">{}</ol>', row)
 
-    def _count(self) -> str:
+    def _count(self) -> list[str]:
         page = {"count": queries.pending_count(self.user)}
-        return self._render("count") + self._render("empty", page=page)
+        return [self._render("count"), self._render("empty", page=page)]
 
     def _render(self, partial: str, **context: object) -> str:
         context = {"user": self.user, "oob": REPLACE, **context}

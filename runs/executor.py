@@ -100,6 +100,8 @@ class Executor:
 
         After `grace_s` what still works is cut off; its started calls are in doubt.
         """
+        if self._leaving:
+            return
         self._leaving = True
         embedded.forget(self._woken)
         self._sweeper.cancel()

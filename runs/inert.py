@@ -112,7 +112,7 @@ def segments(text: str) -> list[Segment]:
 
 def count_warnings(text: str) -> int:
     """Return how many chips `segments` would make of `text`, up to COUNT_CAP."""
-    return sum(1 for _ in islice(_all_findings(text), COUNT_CAP))
+    return len(_findings(text, cap=COUNT_CAP))
 
 
 def plain(text: str, *, one_line: bool = False) -> str:
@@ -146,8 +146,10 @@ def excerpt(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _findings(text: str) -> list[_Finding]:
-    found = sorted(_all_findings(text), key=lambda finding: finding.start)
+def _findings(text: str, *, cap: int | None = None) -> list[_Finding]:
+    """Return the findings in order, without those that overlap one before."""
+    found = list(islice(_all_findings(text), cap))
+    found.sort(key=lambda finding: (finding.start, -finding.end))
     if len(found) < 2:
         return found
     kept: list[_Finding] = []

@@ -233,7 +233,8 @@ def _restore_open(
         arguments=raw["arguments"],
         schema_hash=stored.schema_hash,
         digest=stored.digest,
-        gated=stored.gated,
+        # What the tool says itself, a state cannot talk away.
+        gated=stored.gated or (tool is not None and tool.needs_approval is True),
         why=stored.why,
         **({"review": tool.review} if tool else {}),
     )

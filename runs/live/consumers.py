@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qs
@@ -35,6 +35,7 @@ SIGNED_OUT = 4401
 """The session or the right is gone; load the page again."""
 
 SEND_TIMEOUT_S = 10.0
+MESSAGE_CHARS = 100_000
 
 
 class NotAllowed(Exception):
@@ -43,8 +44,10 @@ class NotAllowed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class News:
-    html: str
-    more: bool
+    """What a browser lacks: HTML elements, in the order to swap them in."""
+
+    parts: Sequence[str] = ()
+    more: bool = False
     """There was too much for one read: read again."""
 
 
@@ -63,7 +66,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped bas
         raise NotImplementedError
 
     def read(self) -> News:
-        """Return what the browser lacks, as HTML, and move the cursor past it.
+        """Return what the browser lacks and move the cursor past it.
 
         Called in a thread. Raises NotAllowed.
         """
@@ -137,15 +140,15 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped bas
             self._rows_due = False
             news = await database_sync_to_async(self.read)()
             self._rows_due |= news.more
-            await self._push(news.html)
+            await self._push(news.parts)
         if self._text_due and not self._over:
             self._text_due = False
-            await self._push(self.text())
+            await self._push([self.text()])
 
-    async def _push(self, html: str) -> None:
-        if html:
+    async def _push(self, parts: Iterable[str]) -> None:
+        for message in _messages(parts):
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self.send(text_data=html)
+                await self.send(text_data=message)
 
     async def _in_time(
         self, action: Callable[..., Awaitable[object]], *args: object
@@ -189,7 +192,7 @@ class RunConsumer(LiveConsumer):
         if run is None:
             raise NotAllowed
         if run.last_seq <= self.after and self.begun:
-            return News("", more=False)
+            return News()
         changes = timeline.changes(self.run_id, after=self.after)
         parts = [*self._blocks(changes.blocks)]
         if changes.header_changed:
@@ -198,7 +201,7 @@ class RunConsumer(LiveConsumer):
         parts += self._settle()
         self.after, self.begun = changes.last_seq, True
         parts.append(markup.cursor(self.run_id, self.after))
-        return News("".join(parts), more=changes.last_seq < run.last_seq)
+        return News(parts, more=changes.last_seq < run.last_seq)
 
     def text(self) -> str:
         text = self.hub.text_of(self.run_id)
@@ -212,16 +215,13 @@ class RunConsumer(LiveConsumer):
 
     def _blocks(self, blocks: Sequence[timeline.Block]) -> Iterator[str]:
         """Yield the blocks the browser has, to be replaced, then those it has not."""
-        known = [block for block in blocks if block.seq <= self.after]
-        for block in known:
-            yield timeline.render_block(block, user=self.user, oob=markup.REPLACE)
-        new = [
-            timeline.render_block(block, user=self.user)
-            for block in blocks
-            if block.seq > self.after
-        ]
-        if new:
-            yield markup.appended(self.run_id, new)
+        for block in blocks:
+            if block.seq <= self.after:
+                yield timeline.render_block(block, user=self.user, oob=markup.REPLACE)
+        for block in blocks:
+            if block.seq > self.after:
+                html = timeline.render_block(block, user=self.user)
+                yield markup.appended(self.run_id, html)
 
     def _settle(self) -> Iterator[str]:
         """Yield what empties the live text, when its answer was stored or withdrawn.
@@ -247,6 +247,18 @@ def _is_over(text: LiveText, settled: RunEvent | None) -> bool:
     # A restarted runner counts attempts from 1 again: its text is newer than this.
     withdrawn = text.key <= (data["turn"], data["attempt"])
     return withdrawn and text.since <= settled.created_at
+
+
+def _messages(parts: Iterable[str]) -> Iterator[str]:
+    """Yield the parts as messages of a size that neither server nor browser minds."""
+    waiting: list[str] = []
+    for part in parts:
+        if waiting and sum(map(len, waiting)) + len(part) > MESSAGE_CHARS:
+            yield "".join(waiting)
+            waiting = []
+        waiting.append(part)
+    if html := "".join(waiting):
+        yield html
 
 
 def _after(query: bytes) -> int:

@@ -13,11 +13,11 @@ REPLACE = "outerHTML"
 """hx-swap-oob of an element that takes the place of the one with its id."""
 
 
-def appended(run_id: UUID, blocks: list[str]) -> SafeString:
+def appended(run_id: UUID, block: str) -> SafeString:
     return format_html(
         '<ol hx-swap-oob="beforeend:#timeline-{}">{}</ol>',
         run_id,
-        mark_safe("".join(blocks)),  # noqa: S308  # were rendered by a template
+        mark_safe(block),  # noqa: S308  was rendered by a template
     )
 
 

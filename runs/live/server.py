@@ -78,8 +78,16 @@ class Server(daphne.server.Server):  # type: ignore[misc]  # untyped base
             self._gates[protocol] = gate = _Gate()
             protocol.transport.unregisterProducer()
             protocol.transport.registerProducer(gate, True)
-        await super().handle_reply(protocol, message)
-        if message["type"] == "websocket.send" and protocol in self._gates:
+        if message["type"] != "websocket.send":
+            await super().handle_reply(protocol, message)
+            return
+        # Meant for what comes in, autobahn's limit would also refuse what goes out.
+        limit, protocol.maxMessagePayloadSize = protocol.maxMessagePayloadSize, 0
+        try:
+            await super().handle_reply(protocol, message)
+        finally:
+            protocol.maxMessagePayloadSize = limit
+        if protocol in self._gates:
             await self._gates[protocol].wait()
 
     def protocol_disconnected(self, protocol: Any) -> None:

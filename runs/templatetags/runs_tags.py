@@ -134,7 +134,9 @@ def render_segments(parts: list[Segment]) -> SafeString:
 def _segment(part: Segment) -> SafeString | str:
     if not part.label:
         return part.text.encode("utf-8", "replace").decode("utf-8")
-    chip = format_html('<span class="chip" title="{}">{}</span>', part.title, part.label)
+    chip = format_html(
+        '<span class="chip" title="{}">{}</span>', part.title, part.label
+    )
     if not part.text:
         return chip
     return format_html('<span class="odd">{}</span>{}', part.text, chip)

@@ -46,5 +46,5 @@ def ensure_user(name: str, group: str) -> User:
         },
     )
     if made and group:
-        user.groups.add(Group.objects.get_or_create(name=group)[0])
+        user.groups.add(Group.objects.get(name=group))
     return user
