@@ -156,6 +156,10 @@ class Rule(models.Model):
     def __str__(self) -> str:
         return f"Always {self.verdict} {self.tool} in {self.get_scope_display()}"
 
+    @property
+    def owner_name(self) -> str:
+        return f"{self.creator.get_username()}'s rule"
+
 
 class Vote(models.Model):
     """What one person said about one request."""
@@ -223,7 +227,7 @@ class Decision(models.Model):
     def actor_name(self) -> str:
         """Who decided, as a person reads it."""
         if self.rule is not None:
-            return f"{self.rule.creator.get_username()}'s rule"
+            return self.rule.owner_name
         return self.actor.get_username() if self.actor else "Placet"
 
 

@@ -55,10 +55,10 @@ def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
     """Return why `user` may not decide the request now, or None when they may."""
     if not request.is_pending:
         return f"This request is already {request.get_status_display().lower()}."
-    if not holds(user, DECIDE):
-        return "You are not a reviewer; ask an admin to add you to a reviewers group."
     if request.run.requester_id == user.pk:
         return "You started this run; someone else must decide."
+    if not holds(user, DECIDE):
+        return "You are not a reviewer; ask an admin to add you to a reviewers group."
     if request.reviewers and not user.groups.filter(name=request.reviewers).exists():
         return f"Only members of “{request.reviewers}” may decide this."
     if request.vote_set.filter(voter=user).exists():

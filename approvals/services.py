@@ -81,7 +81,7 @@ def decide(
             _settle(request, verdict, by, reason, output)
             if always and isinstance(by, User):
                 _make_rule(request, verdict, by, reason)
-        announce(request, by=_name(by))
+        announce(request, by=_shown_name(by))
     return request
 
 
@@ -299,4 +299,10 @@ def _storable(text: str) -> str:
 
 
 def _name(by: User | Rule) -> str:
+    """Who decided, for the audit trail."""
     return by.get_username() if isinstance(by, User) else f"rule {by.pk}"
+
+
+def _shown_name(by: User | Rule) -> str:
+    """Who decided, as a person reads it."""
+    return by.get_username() if isinstance(by, User) else by.owner_name

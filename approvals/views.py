@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from runs.http import PageRequest, local_path, signed_in
+from runs.http import PageRequest, announce, local_path, signed_in
 
 from . import display, queries, services
 from .cards import card_context
@@ -89,22 +89,30 @@ def _refused(
     more = {"problem": problem, "typed": typed}
     if not request.htmx:
         return _page(request, card, status=status, **more)
-    context = _fragment(request, card) | more | {"announced": problem}
-    return render(request, "approvals/card.html", context, status=status)
+    return _fragment(request, card, problem, status=status, **more)
 
 
 def _decided(request: PageRequest, card: ApprovalRequest) -> HttpResponse:
     done = DONE.get(RequestStatus(card.status))
     done = done or f"Your vote counts: {card.votes} of {card.votes_needed} needed."
     if request.htmx:
-        context = _fragment(request, card) | {"announced": done, "just_decided": True}
-        return render(request, "approvals/card.html", context)
+        return _fragment(request, card, done, just_decided=True)
     messages.success(request, done)
     return redirect(local_path(request, card.get_absolute_url()))
 
 
-def _fragment(request: PageRequest, card: ApprovalRequest) -> dict[str, Any]:
+def _fragment(
+    request: PageRequest,
+    card: ApprovalRequest,
+    said: str,
+    *,
+    status: int = 200,
+    **more: Any,
+) -> HttpResponse:
+    """Return the card for htmx; headers carry what else the page shall change."""
     view = "inline" if request.POST.get("view") == "inline" else "page"
-    context = card_context(card, user=request.user, view=view)
+    context = card_context(card, user=request.user, view=view) | more
     context["next"] = request.POST.get("next", "")
-    return context
+    response = render(request, "approvals/card.html", context, status=status)
+    response["Placet-Pending"] = str(queries.pending_count(request.user))
+    return announce(response, said)

@@ -35,6 +35,7 @@ from .engine import (
     TurnStartedStreamEvent,
 )
 from .engine.drive import cancel_all
+from .engine.models import close_clients
 from .errors import RunError
 from .journal import DurableGate, DurableJournal, gated_calls
 from .live.deltas import DeltaSender
@@ -115,6 +116,7 @@ class Executor:
             for execution in late:
                 with contextlib.suppress(LeaseLost):
                     await self._db.run(leases.release, execution.lease)
+        await close_clients()
         self._heartbeat.stop()
         self._presence.leave()
         await self._db.close()

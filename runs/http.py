@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
-from urllib.parse import urlsplit
+from typing import Concatenate, ParamSpec, cast
+from urllib.parse import quote, urlsplit
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
@@ -30,7 +30,7 @@ View = Callable[Concatenate[PageRequest, P], HttpResponse]
 
 def signed_in(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """Send strangers to sign in, also when htmx asked for a fragment only."""
-    plain = login_required(view)  # type: ignore[type-var]  # user is checked inside
+    plain = login_required(view)
 
     @wraps(view)
     def check(
@@ -40,9 +40,19 @@ def signed_in(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpRespon
         if htmx and not request.user.is_authenticated:
             page = urlsplit(htmx.current_url_abs_path or "/").path
             return HttpResponseClientRedirect(redirect_to_login(page).url)
-        return plain(request, *args, **kwargs)
+        return plain(cast(PageRequest, request), *args, **kwargs)
 
     return check
+
+
+def announce(response: HttpResponse, text: str) -> HttpResponse:
+    """Have the page say `text` in its live region.
+
+    In a header, not out of band: the socket may have replaced the element that asked
+    before the answer comes, and htmx then has no page to put the answer's parts in.
+    """
+    response["Placet-Announce"] = quote(text)
+    return response
 
 
 def local_path(request: HttpRequest, default: str) -> str:

@@ -243,7 +243,8 @@ def _block(event: RunEvent) -> Block | None:
     if event.kind == EventKind.RETRY:
         return _plain(event, BlockKind.NOTICE, text=data.get("error", ""), tone="retry")
     if event.kind == EventKind.STATUS and data.get("status") in NOTICED_STATUSES:
-        text = data.get("error") or data.get("by") or ""
+        by = data.get("by")
+        text = data.get("error") or (f"by {by}" if by else "")
         return _plain(event, BlockKind.NOTICE, text=text, tone=data["status"])
     return None
 

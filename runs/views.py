@@ -18,7 +18,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from . import inert, queries, registry, services
 from .forms import MessageForm, NewConversationForm
-from .http import PageRequest, local_path, signed_in
+from .http import PageRequest, announce, local_path, signed_in
 from .models import Conversation, Run
 from .services import RunError
 from .timeline import Block, timeline, timelines
@@ -73,7 +73,7 @@ def message(request: PageRequest, pk: UUID) -> HttpResponse:
     _check_may_start(request)
     form = MessageForm(request.POST)
     if not form.is_valid():
-        return _refused(request, found, form.errors["text"][0], status=422)
+        return _refused(request, found, str(form.errors["text"][0]), status=422)
     text = form.cleaned_data["text"]
     try:
         run = services.send_message(found.pk, text, by=request.user)
@@ -87,7 +87,8 @@ def message(request: PageRequest, pk: UUID) -> HttpResponse:
     if found.current_run_id != run.pk:
         return HttpResponseClientRedirect(address)
     context = {"conversation": found, "run": run, "sent": True}
-    return render(request, "runs/conversation.html#message", context)
+    form_again = render(request, "runs/conversation.html#message", context)
+    return announce(form_again, "Sent. The agent reads it at its next turn.")
 
 
 @require_safe
@@ -194,10 +195,9 @@ def _header(
     """Answer a stop or resume: the header as it is now, or the way back."""
     run = _visible_run(request, pk)
     if request.htmx:
-        context = {"run": run, "announced": done or problem, "problem": problem}
-        return render(
-            request, "runs/timeline.html#header_answer", context, status=status
-        )
+        context = {"run": run, "problem": problem}
+        header = render(request, "runs/timeline.html#header", context, status=status)
+        return announce(header, problem or done)
     (messages.error if problem else messages.success)(request, problem or done)
     return redirect(local_path(request, run.get_absolute_url()))
 

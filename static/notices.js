@@ -1,5 +1,5 @@
-// Says what went wrong when the server refused or could not be reached, and keeps
-// relative times true while a page stays open.
+// Says what happened, or what went wrong; keeps relative times true while a page stays
+// open, and keeps typed text and focus when live news replaces what holds them.
 (function () {
   "use strict";
 
@@ -20,6 +20,50 @@
   });
   document.addEventListener("htmx:sendError", function () {
     say("The server cannot be reached. Nothing was sent; try again in a moment.");
+  });
+
+  document.addEventListener("htmx:afterRequest", function (event) {
+    var said = event.detail.xhr.getResponseHeader("Placet-Announce");
+    var pending = event.detail.xhr.getResponseHeader("Placet-Pending");
+    var count = document.getElementById("pending-count");
+    if (said) document.getElementById("announcer").textContent = decodeURIComponent(said);
+    if (pending !== null && count) {
+      count.firstChild.data = pending;
+      count.hidden = pending === "0";
+    }
+  });
+
+  // A button that is disabled while its form is under way loses the focus at once.
+  var asked = null;
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    asked = event.detail.elt.closest(".block");
+  });
+  document.addEventListener("focusin", function () { asked = null; });
+
+  var kept = null;
+  document.addEventListener("htmx:wsBeforeMessage", function () {
+    var active = document.activeElement;
+    var typed = Array.from(document.querySelectorAll(".block textarea")).filter(function (area) {
+      return area.value !== area.defaultValue;
+    });
+    kept = {
+      id: active.id,
+      block: active.closest(".block") || asked,
+      texts: typed.map(function (area) { return [area.id, area.value]; }),
+    };
+  });
+  document.addEventListener("htmx:wsAfterMessage", function () {
+    kept.texts.forEach(function (pair) {
+      var area = document.getElementById(pair[0]);
+      if (!area || area.value === pair[1]) return;
+      area.value = pair[1];
+      area.closest("details").open = true;
+    });
+    if (!kept.block || document.activeElement !== document.body) return;
+    var place = document.getElementById(kept.id) || document.getElementById(kept.block.id);
+    if (!place) return;
+    if (place.tabIndex < 0) place.tabIndex = -1;
+    place.focus({ preventScroll: true });
   });
 
   var units = [[86400, "d"], [3600, "h"], [60, "min"]];

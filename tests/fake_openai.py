@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import socket
 import threading
 import time
@@ -195,8 +196,8 @@ class FakeOpenAI:
 
     def __init__(self, script: Script = shop_script, *, port: int = 0) -> None:
         self.requests: list[Recorded] = []
-        self._script = script if callable(script) else _one_by_one(script)
         self._changed = threading.Condition()
+        self.use(script)
         self._http = _Server(("127.0.0.1", port), _Handler)
         self._http.fake = self
         # `shutdown` waits for the next look: half a second by default, each test.
@@ -229,6 +230,12 @@ class FakeOpenAI:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def use(self, script: Script) -> None:
+        """Answer by `script` from here on, and forget the requests so far."""
+        with self._changed:
+            self.requests.clear()
+            self._script = script if callable(script) else _one_by_one(script)
 
     def wait_for_requests(self, count: int, *, timeout_s: float = 10.0) -> None:
         """Return once `count` requests came. Raises TimeoutError."""
@@ -616,12 +623,13 @@ def main() -> None:
     """Serve `shop_script` until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8899)
-    server = FakeOpenAI(port=parser.parse_args().port).start()
-    print(f"OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY=fake", flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        server.stop()
+    stop = threading.Event()
+    # Set by hand: a shell starts its background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with FakeOpenAI(port=parser.parse_args().port) as server:
+        print(f"OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY=fake", flush=True)
+        stop.wait()
 
 
 if __name__ == "__main__":

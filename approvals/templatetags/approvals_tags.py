@@ -58,7 +58,7 @@ def load_requests(context: Context, runs: list[Run]) -> str:
 
 @register.simple_tag(takes_context=True)
 def request_card(context: Context, request_id: str) -> SafeString:
-    """Show the card of a pending request inside a timeline, as the reader may see it."""
+    """Show a pending request's card inside a timeline, as the reader may see it."""
     cards = context.get(CARDS)
     user = context.get("user") or AnonymousUser()
     if cards is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from .agent import Agent
@@ -14,6 +14,7 @@ from .digest import JSONObject
 from .drive import Drive
 from .errors import UserError
 from .loop import drive
+from .models import close_clients
 from .ports import Ports
 from .result import RunResult, RunResultStreaming
 from .state import RunState
@@ -66,7 +67,7 @@ class Runner:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(cls.run(starting_agent, input, **options))
+            return asyncio.run(_alone(cls.run(starting_agent, input, **options)))
         raise RuntimeError("An event loop is running here; await Runner.run instead.")
 
     @classmethod
@@ -85,6 +86,14 @@ class Runner:
         run.streamed = True
         run.stop_grace_s = stop_grace_s
         return RunResultStreaming(run)
+
+
+async def _alone(run: Awaitable[RunResult[Any]]) -> RunResult[Any]:
+    """Return what `run` gives; its connections end with the loop."""
+    try:
+        return await run
+    finally:
+        await close_clients()
 
 
 def _prepared(

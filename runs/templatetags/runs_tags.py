@@ -15,7 +15,7 @@ from .. import inert as inert_text
 from .. import queries, registry
 from ..inert import Segment
 from ..models import Run, RunStatus
-from ..registry import UnknownAgent
+from ..services import UnknownAgent
 
 register = template.Library()
 

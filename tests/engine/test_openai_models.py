@@ -524,6 +524,17 @@ async def test_setting_given_twice_is_refused(
     assert server.requests == []
 
 
+@BOTH
+@STREAMED
+async def test_half_a_character_does_not_stop_the_run(
+    adapter: type[Any], streamed: bool
+) -> None:
+    with FakeOpenAI([text("Hi.")]) as server:
+        await ask(made(adapter, server), streamed=streamed, input="caf\ud800 ol\u00e9")
+
+    assert last_user_text(server.requests[0].body) == "caf? ol\u00e9"
+
+
 @STREAMED
 async def test_chat_refuses_what_needs_a_server_with_memory(streamed: bool) -> None:
     model = OpenAIChatCompletionsModel("fake", api_key="key")

@@ -23,7 +23,7 @@ from .interface import (
     TResponseInputItem,
     TResponseStreamEvent,
 )
-from .request import ClientSource, only_set, refuse_handoffs, with_extras
+from .request import ClientSource, only_set, refuse_handoffs, send
 from .stream import response_from_openai
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ class OpenAIChatCompletionsModel(Model):
         request = self._request(
             client, system_instructions, input, model_settings, tools, output_schema
         )
-        completion = await client.chat.completions.create(
-            **with_extras(request, model_settings)
-        )
+        completion = await send(client.chat.completions.create, request, model_settings)
         answer = ChatAnswer(self.model, used_call_ids(input))
         answer.request_id = getattr(completion, "_request_id", None)
         return response_from_openai(answer.whole(completion))
@@ -112,8 +110,8 @@ class OpenAIChatCompletionsModel(Model):
         )
         if model_settings.include_usage is not False:
             request["stream_options"] = {"include_usage": True}
-        sent = await client.chat.completions.create(
-            **with_extras(request, model_settings), stream=True
+        sent = await send(
+            client.chat.completions.create, request, model_settings, stream=True
         )
         answer = ChatAnswer(self.model, used_call_ids(input))
         async with cast("AsyncStream[ChatCompletionChunk]", sent) as chunks:

@@ -20,7 +20,7 @@ from .interface import (
     TResponseInputItem,
     TResponseStreamEvent,
 )
-from .request import ClientSource, only_set, plain, refuse_handoffs, with_extras
+from .request import ClientSource, only_set, plain, refuse_handoffs, send
 from .stream import response_from_openai
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class OpenAIResponsesModel(Model):
             system_instructions, input, model_settings, tools, output_schema
         )
         request |= _server_state(previous_response_id, conversation_id, prompt)
-        answer = await self._clients.get().responses.create(
-            **with_extras(request, model_settings)
+        answer = await send(
+            self._clients.get().responses.create, request, model_settings
         )
         return response_from_openai(answer)
 
@@ -100,8 +100,8 @@ class OpenAIResponsesModel(Model):
             system_instructions, input, model_settings, tools, output_schema
         )
         request |= _server_state(previous_response_id, conversation_id, prompt)
-        answer = await self._clients.get().responses.create(
-            **with_extras(request, model_settings), stream=True
+        answer = await send(
+            self._clients.get().responses.create, request, model_settings, stream=True
         )
         async with cast("AsyncStream[ResponseStreamEvent]", answer) as events:
             request_id = events.response.headers.get("x-request-id")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -36,6 +36,24 @@ def only_set(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+async def send(
+    create: Callable[..., Awaitable[Any]],
+    request: dict[str, Any],
+    settings: ModelSettings,
+    **more: Any,
+) -> Any:
+    """Return what `create` gives for the request with the settings' extras.
+
+    Half a character (a lone surrogate, as file names and models bring them) cannot be
+    sent: only then is the text looked through, and `?` goes in its place.
+    """
+    whole = with_extras(request, settings) | more
+    try:
+        return await create(**whole)
+    except UnicodeEncodeError:
+        return await create(**_encodable(whole))
+
+
 def with_extras(request: dict[str, Any], settings: ModelSettings) -> dict[str, Any]:
     """Return `request` with the settings' `extra_*` parameters.
 
@@ -60,6 +78,16 @@ def plain(value: Any) -> Any:
     """Return a pydantic value as plain JSON, anything else as it is."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    return value
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_encodable(part) for part in value]
     return value
 
 

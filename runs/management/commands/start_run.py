@@ -75,7 +75,9 @@ class Command(BaseCommand):
         for run in looks(run_id, timeout_s):
             if run.status not in (RunStatus.QUEUED, RunStatus.RUNNING):
                 self.stdout.write(told(run))
-                sys.exit(EXIT_CODES.get(RunStatus(run.status), ENDED_BADLY))
+                if code := EXIT_CODES.get(RunStatus(run.status), ENDED_BADLY):
+                    sys.exit(code)
+                return
         self.stderr.write(f"The run is still {run.status} after {timeout_s:g} seconds.")
         sys.exit(TIMED_OUT)
 

@@ -1,0 +1,102 @@
+"""Two browsers, a server of its own, and a model's server over real HTTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.fake_openai import FakeOpenAI, Script
+
+from .site import Site
+
+# The pages' waits are for events; this only bounds them.
+PATIENCE_MS = 20_000
+# playwright's sync side runs a loop; Django would take it for an async caller.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+SignIn = Callable[..., Page]
+
+
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.fail("These tests need Chromium; install it: apt-get install -y chromium")
+
+
+@pytest.fixture(scope="session")
+def browsers() -> Iterator[tuple[Browser, Browser]]:
+    """Two browser processes: one for each person."""
+    options = {
+        "executable_path": chromium(),
+        "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+    }
+    with sync_playwright() as playwright:
+        first = playwright.chromium.launch(**options)
+        second = playwright.chromium.launch(**options)
+        yield first, second
+        first.close()
+        second.close()
+
+
+class Model:
+    """The model's server; each test says what it answers."""
+
+    def __init__(self, server: FakeOpenAI) -> None:
+        self.server = server
+
+    def answers(self, script: Script) -> None:
+        self.server.use(script)
+
+
+@pytest.fixture(scope="session")
+def model_server() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as server:
+        yield server
+
+
+@pytest.fixture
+def model(model_server: FakeOpenAI) -> Model:
+    return Model(model_server)
+
+
+@pytest.fixture(scope="session")
+def running_site(
+    model_server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"), model_server.base_url)
+    site.start()
+    yield site
+    assert site.stop() == 0
+
+
+@pytest.fixture
+def site(running_site: Site) -> Site:
+    return running_site
+
+
+@pytest.fixture
+def sign_in(site: Site, browsers: tuple[Browser, Browser]) -> Iterator[SignIn]:
+    """Return a function that gives a person's page: ada's browser is not bob's."""
+    contexts: list[BrowserContext] = []
+
+    def sign(name: str, **options: object) -> Page:
+        browser = browsers[0] if name == "ada" else browsers[1]
+        context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]  # passed on as they are
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto("/sign-in/")
+        page.fill("input[name=username]", name)
+        page.fill("input[name=password]", name)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/")
+        return page
+
+    yield sign
+    for context in contexts:
+        context.close()
