@@ -74,11 +74,11 @@ def arguments(text: str) -> Arguments:
             malformed=f"{str(error).rstrip('.')}.",
             total_chars=len(text),
         )
-    leaves = _leaves(_spelled(text))
-    rows = _rows(islice(leaves, MAX_ROWS))
+    value = _spelled(text)
+    rows = _rows(islice(_leaves(value), MAX_ROWS))
     return Arguments(
         rows=rows,
-        hidden_rows=sum(1 for _ in leaves),
+        hidden_rows=_count_leaves(value) - len(rows),
         malformed="",
         total_chars=len(text),
     )
@@ -133,26 +133,41 @@ def _spelled(text: str) -> Any:
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield (path, type, text) of each value that holds no others, in order."""
-    waiting = [("", value)]
+    """Yield (path, type, text) of each value that holds no others, in order.
+
+    Lazily, and without recursion: a hostile call may be as wide or deep as it likes.
+    """
+    waiting = [_inside("", value)]
     while waiting:
-        path, part = waiting.pop()
-        if inside := _inside(path, part):
-            waiting.extend(reversed(inside))
-        elif path:
+        for path, part in waiting[-1]:
+            if part and isinstance(part, (dict, list)):
+                waiting.append(_inside(path, part))
+                break
             kind, text = _leaf(part)
             yield path, kind, text
+        else:
+            waiting.pop()
 
 
-def _inside(path: str, value: Any) -> list[tuple[str, Any]]:
+def _inside(path: str, value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
     # Deep nesting makes long paths; beyond a screenful only the end tells them apart.
     path = path if len(path) < PATH_CHARS else f"…{path[-PATH_CHARS // 2 :]}"
     if isinstance(value, dict):
         stem = f"{path}." if path else ""
-        return [(f"{stem}{key}" or '""', part) for key, part in value.items()]
-    if isinstance(value, list):
-        return [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-    return []
+        return ((f"{stem}{key}" or '""', part) for key, part in value.items())
+    return ((f"{path}[{index}]", part) for index, part in enumerate(value))
+
+
+def _count_leaves(value: Any) -> int:
+    count, waiting = 0, [value]
+    while waiting:
+        part = waiting.pop()
+        inside = list(part.values()) if isinstance(part, dict) else part
+        if isinstance(inside, list) and (inside or part is value):
+            waiting.extend(inside)
+        else:
+            count += 1
+    return count
 
 
 def _leaf(value: Any) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from csp.constants import NONE, SELF
 
@@ -96,7 +97,7 @@ TEMPLATES = [
 # IMMEDIATE: a deferred transaction that upgrades to a write fails at once, whatever
 # the timeout. FULL: NORMAL may lose the last commits when the power goes, and a
 # decision is never lost.
-DATABASES = {
+DATABASES: dict[str, Any] = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / "placet.sqlite3",

@@ -24,6 +24,9 @@ BLANK_LINES = 6
 COUNT_CAP = 1000
 """Counting stops here: the cost stays bounded, and nobody reads the difference."""
 
+NOTES_CAP = 20_000
+"""More chips than this in one plain text are no help to anyone, and slow."""
+
 _PLAIN_SPACES = " \u00a0\u202f\u3000"
 # Marks and letters that draw nothing, though Unicode files them as visible.
 _BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159"
@@ -119,11 +122,15 @@ def plain(text: str, *, one_line: bool = False) -> str:
     """Return `text` as safe plain text: each chip is written out as ⟦its name⟧.
 
     A note that is there already is not written twice: a stored summary has been
-    through here before.
+    through here before. In a text with more than NOTES_CAP chips only what cannot be
+    seen at all is noted.
     """
+    found = _findings(text, cap=NOTES_CAP)
+    if len(found) == NOTES_CAP:
+        return _hidden_pattern().sub(_note, text)
     shown: list[str] = []
     at = 0
-    for finding in _findings(text):
+    for finding in found:
         if finding.keeps_text and _is_noted(text, finding):
             continue
         shown.append(text[at : finding.end if finding.keeps_text else finding.start])
@@ -132,6 +139,11 @@ def plain(text: str, *, one_line: bool = False) -> str:
     shown.append(text[at:])
     line = "".join(shown)
     return " ".join(line.split()) if one_line else line
+
+
+def _note(match: re.Match[str]) -> str:
+    char = match.group(1)
+    return match.group() if char == "\r" else f"⟦{_label(char, match)}⟧"
 
 
 def _is_noted(text: str, finding: _Finding) -> bool:
@@ -183,9 +195,13 @@ def _hidden(text: str) -> Iterator[_Finding]:
             continue
         if match.group() == "\r" and text[match.end() : match.end() + 1] == "\n":
             continue
-        count = match.end() - match.start()
-        times = f" ×{count}" if count > 1 else ""  # noqa: RUF001  a multiplication
-        yield _named(match, _name(char) + times, f"U+{ord(char):04X}")
+        yield _named(match, _label(char, match), f"U+{ord(char):04X}")
+
+
+def _label(char: str, match: re.Match[str]) -> str:
+    count = match.end() - match.start()
+    times = f" ×{count}" if count > 1 else ""  # noqa: RUF001  a multiplication
+    return _name(char) + times
 
 
 def _colours_a_symbol(text: str, match: re.Match[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -20,7 +20,7 @@ T = TypeVar("T")
 DEADLINE_S = 20.0
 
 
-def make_user(name: str, *groups: str, **fields: bool) -> User:
+def make_user(name: str, *groups: str, **fields: Any) -> User:
     user = User.objects.create_user(name, password=name, **fields)
     user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
     return user
@@ -51,7 +51,7 @@ def pending(run: Run) -> list[ApprovalRequest]:
     return list(run.requests.filter(status=RequestStatus.PENDING).order_by("id"))
 
 
-def say(verdict: str, request: ApprovalRequest, by: User, **said: object) -> None:
+def say(verdict: str, request: ApprovalRequest, by: User, **said: Any) -> None:
     decide(request.pk, verdict=verdict, by=by, digest_seen=request.digest, **said)
 
 

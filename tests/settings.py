@@ -6,14 +6,11 @@ import tempfile
 os.environ.setdefault("PLACET_DATA_DIR", tempfile.mkdtemp(prefix="placet-test-"))
 os.environ.setdefault("PLACET_SECRET_KEY", "only-for-tests-" + "x" * 50)
 
-from config.settings import *  # noqa: F403  the environment comes first
-from config.settings import DATABASES, INSTALLED_APPS
+from config import settings as real
+from config.settings import *  # noqa: F403  all that is not changed below
 
-DATABASES["default"]["OPTIONS"]["init_command"] = (
-    # Nothing is lost when a test machine loses its power.
-    "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
-)
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.shop"]
-if "demo" not in INSTALLED_APPS:
-    INSTALLED_APPS.append("demo")
+# Nothing is lost when a test machine loses its power.
+FAST = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
+real.DATABASES["default"]["OPTIONS"]["init_command"] = FAST
+INSTALLED_APPS = list(dict.fromkeys([*real.INSTALLED_APPS, "demo", "tests.shop"]))
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

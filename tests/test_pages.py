@@ -130,7 +130,7 @@ def test_who_owns_a_run_sees_it_and_its_request() -> None:
     page = client.get(f"/requests/{card.pk}/").content.decode()
 
     assert client.get(f"/runs/{card.run_id}/").status_code == 200
-    assert "ask an admin to add you" in page
+    assert "You started this run; someone else must decide." in page
     assert not re.search(r'name="verdict" value="approve"(?! disabled)', page)
 
 

@@ -77,7 +77,7 @@ class RunResultBase(Generic[TContext]):
         return self._state.max_turns
 
     def final_output_as(self, cls: type[T], raise_if_incorrect_type: bool = False) -> T:
-        """Return the answer, typed; TypeError when asked to raise and it is no `cls`."""
+        """Return the answer, typed. Raises TypeError, if asked to, on another type."""
         if raise_if_incorrect_type and not isinstance(self.final_output, cls):
             raise TypeError(
                 f"The final output is {type(self.final_output).__name__}, "

@@ -36,6 +36,7 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel
 
+from .items import input_items
 from .models.events import make_response, response_events
 from .models.interface import (
     Model,
@@ -101,7 +102,7 @@ class ModelCall:
     """What the model was asked once."""
 
     system_instructions: str | None
-    input: str | list[TResponseInputItem]
+    input: list[TResponseInputItem]
     """The list is a copy; the items in it are those of the run."""
     model_settings: ModelSettings
     tools: list[FunctionTool]
@@ -227,7 +228,7 @@ class ScriptedModel(Model):
         call = self._record(
             ModelCall(
                 system_instructions=system_instructions,
-                input=input if isinstance(input, str) else list(input),
+                input=input_items(input),
                 model_settings=model_settings,
                 tools=tools,
                 output_schema=output_schema,
@@ -262,7 +263,7 @@ class ScriptedModel(Model):
         call = self._record(
             ModelCall(
                 system_instructions=system_instructions,
-                input=input if isinstance(input, str) else list(input),
+                input=input_items(input),
                 model_settings=model_settings,
                 tools=tools,
                 output_schema=output_schema,

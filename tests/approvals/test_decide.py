@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_a_second_verdict_changes_nothing() -> None:
 def test_whoever_may_not_decide_is_refused_with_the_reason(
     who: str, reason: str
 ) -> None:
-    people = {
+    people: dict[str, Callable[[], User]] = {
         "requester": lambda: make_user("rita", "reviewers"),
         "operator": bob,
         "stranger": eve,
@@ -305,7 +306,7 @@ def test_cleaning_up_never_approves() -> None:
 
 @pytest.mark.django_db
 def test_the_audit_trail_is_a_chain_that_shows_a_change() -> None:
-    run, lease, request = proposed(make_call())
+    run, _, request = proposed(make_call())
     say("reject", request, ada(), reason="no")
     assert audit.broken_link(run.pk) is None
     assert AuditEntry.objects.count() == 3

@@ -161,6 +161,14 @@ def test_many_values_are_cut_with_their_rest_counted() -> None:
     assert arguments.hidden_rows == 1000 - display.MAX_ROWS
 
 
+@pytest.mark.parametrize("text", ["{}", '{"a": {}, "b": []}', '{"": {"": 1}}'])
+def test_empty_values_and_names_are_rows(text: str) -> None:
+    arguments = display.arguments(text)
+
+    assert arguments.hidden_rows == 0
+    assert len(arguments.rows) == len(json.loads(text))
+
+
 def test_deep_arguments_are_shown() -> None:
     text = '{"a":' * 400 + "1" + "}" * 400
 

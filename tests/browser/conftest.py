@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -31,13 +32,12 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def browsers() -> Iterator[tuple[Browser, Browser]]:
     """Two browser processes: one for each person."""
-    options = {
-        "executable_path": chromium(),
-        "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-    }
+    arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
     with sync_playwright() as playwright:
-        first = playwright.chromium.launch(**options)
-        second = playwright.chromium.launch(**options)
+        launch = partial(
+            playwright.chromium.launch, executable_path=chromium(), args=arguments
+        )
+        first, second = launch(), launch()
         yield first, second
         first.close()
         second.close()

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.request
+from http.client import HTTPConnection
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -80,14 +80,17 @@ class Site:
         return self.process.returncode
 
     def health(self) -> int:
-        with urllib.request.urlopen(f"{self.url}/healthz", timeout=TIMEOUT_S) as answer:
-            status: int = answer.status
-            return status
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+        connection.close()
+        return status
 
 
 PEOPLE = """
 from django.contrib.auth.models import Group, User
-for name, group in (("ada", "reviewers"), ("bob", "operators")):
-    User.objects.create_user(name, password=name).groups.add(Group.objects.get(name=group))
+for name, role in (("ada", "reviewers"), ("bob", "operators")):
+    person = User.objects.create_user(name, password=name)
+    person.groups.add(Group.objects.get(name=role))
 User.objects.create_superuser("admin", password="admin")
 """

@@ -50,7 +50,10 @@ class Shop:
         self.done: list[str] = []
         self.model = ScriptedModel(steps=steps)
         self.agent: Agent[Any] = Agent(
-            name="Shop", tools=[self.refund(), self.look()], model=self.model, **settings
+            name="Shop",
+            tools=[self.refund(), self.look()],
+            model=self.model,
+            **settings,
         )
 
     def refund(self) -> FunctionTool:

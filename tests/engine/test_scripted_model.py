@@ -140,7 +140,7 @@ async def test_errors_are_raised_as_they_are(streamed: bool) -> None:
 @STREAMED
 async def test_answer_can_be_derived_from_the_request(streamed: bool) -> None:
     def echo(call: ModelCall) -> Any:
-        return assistant_message(f"You said {call.input}")
+        return assistant_message(f"You said {call.input[-1]['content']}")
 
     async def later(call: ModelCall) -> Any:
         return ModelStep.respond(echo)

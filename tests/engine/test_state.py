@@ -94,7 +94,9 @@ async def test_writing_shares_nothing_with_the_state() -> None:
     assert state.original_input == [{"role": "user", "content": "go"}]
 
 
-@pytest.mark.parametrize("version", ["1.1", "1.10", "2.0", "99.0", "", None, 1, "1", "x.y"])
+@pytest.mark.parametrize(
+    "version", ["1.1", "1.10", "2.0", "99.0", "", None, 1, "1", "x.y"]
+)
 async def test_a_version_this_engine_does_not_know_is_named(version: Any) -> None:
     data = await saved()
     data["$schemaVersion"] = version
@@ -208,7 +210,9 @@ async def test_a_context_is_written_as_its_author_says() -> None:
     with pytest.raises(UserError, match="context_serializer"):
         state.to_json(strict_context=True)
     data = state.to_json(context_serializer=lambda c: json.dumps({"n": c.name}))
-    again = await read(data, context_deserializer=lambda t: Customer(json.loads(t)["n"]))
+    again = await read(
+        data, context_deserializer=lambda t: Customer(json.loads(t)["n"])
+    )
     assert again.context.context == Customer("ada")
     with pytest.raises(UserError, match="mapping"):
         state.to_json(context_serializer=lambda c: 7)
@@ -219,8 +223,10 @@ async def test_a_context_is_written_as_its_author_says() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 

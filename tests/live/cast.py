@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -163,9 +164,11 @@ class Page:
             self.text += _untagged(part)
 
     async def read_to(self, socket: WebsocketCommunicator, seq: int) -> None:
-        while self.seq < seq:
-            await self.read(socket)
+        async with asyncio.timeout(TIMEOUT_S):
+            while self.seq < seq:
+                await self.read(socket)
 
     async def read_until_text(self, socket: WebsocketCommunicator, text: str) -> None:
-        while self.text != text:
-            await self.read(socket)
+        async with asyncio.timeout(TIMEOUT_S):
+            while self.text != text:
+                await self.read(socket)

@@ -10,8 +10,11 @@ from runs.live.hub import Hub, get_hub
 
 
 @pytest.fixture
-async def hub(transactional_db: None) -> AsyncIterator[Hub]:
+async def hub(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Hub]:
     """The hub of this test's loop, listening; its clock is the test's to turn."""
+    monkeypatch.setattr("runs.live.hub.TICK_S", 3600)
     hub = get_hub()
     await hub.start()
     await hub.joined.wait()

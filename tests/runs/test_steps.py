@@ -1,4 +1,4 @@
-"""The guards of a held run, one by one: gate, digest, claim, lease, stop, one commit."""
+"""The guards of a held run: gate, digest, claim, lease, stop, one commit."""
 
 from __future__ import annotations
 
@@ -406,7 +406,7 @@ def test_stopping_a_waiting_run_ends_it_and_cancels_its_requests() -> None:
 
 
 def test_a_run_that_ends_leaves_no_request_open_and_no_call_started() -> None:
-    run, lease, request = proposed(make_call())
+    _, lease, request = proposed(make_call())
     steps.claim_call(lease, dataclasses.replace(make_call(gated=False), key="c9"))
 
     leases.finish(lease, RunStatus.FAILED, error="broken")

@@ -8,19 +8,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from openai.types.responses import (
-    ResponseInputItemParam,
-    ResponseOutputItem,
-    ResponseStreamEvent,
-)
+from openai.types.responses import ResponseOutputItem, ResponseStreamEvent
 
+from ..digest import JSONObject
 from ..usage import Usage
 
 if TYPE_CHECKING:
     from ..config import ModelSettings
     from ..tools import FunctionTool
 
-TResponseInputItem = ResponseInputItemParam
+# Plain JSON: what the run stores is what the model is sent.
+TResponseInputItem = JSONObject
 TResponseOutputItem = ResponseOutputItem
 TResponseStreamEvent = ResponseStreamEvent
 
