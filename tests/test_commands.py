@@ -116,7 +116,7 @@ def test_start_run_waits_for_the_end(
     meanwhile = Meanwhile(
         RunStatus.RUNNING, status, final_output="It is done.", error="No luck."
     )
-    monkeypatch.setattr(start_run.time, "sleep", meanwhile)
+    monkeypatch.setattr(start_run, "sleep", meanwhile)
 
     lines = call("start_run", "--agent", "shop", "Hi", "--wait", code=code).split("\n")
 
@@ -130,7 +130,7 @@ def test_start_run_waits_for_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
         make_request(run, key="call_2")
         Run.objects.update(status=RunStatus.WAITING)
 
-    monkeypatch.setattr(start_run.time, "sleep", pause)
+    monkeypatch.setattr(start_run, "sleep", pause)
 
     printed = call("start_run", "--agent", "shop", "Hi", "--wait", code=3)
 
@@ -150,7 +150,7 @@ def test_start_run_names_only_open_requests() -> None:
 
 
 def test_start_run_stops_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_run.time, "sleep", Meanwhile())
+    monkeypatch.setattr(start_run, "sleep", Meanwhile())
 
     printed = call(
         "start_run", "--agent", "shop", "Hi", "--wait", "--timeout=0", code=4
@@ -163,7 +163,7 @@ def test_start_run_prints_a_hostile_answer_inert(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     meanwhile = Meanwhile(RunStatus.COMPLETED, final_output=HOSTILE)
-    monkeypatch.setattr(start_run.time, "sleep", meanwhile)
+    monkeypatch.setattr(start_run, "sleep", meanwhile)
 
     printed = call("start_run", "--agent", "shop", "Hi", "--wait")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
@@ -84,12 +84,12 @@ class Command(BaseCommand):
 
 def looks(run_id: UUID, timeout_s: float | None) -> Iterator[Run]:
     """Yield the run as it stands, again and again until the time is over."""
-    end = None if timeout_s is None else time.monotonic() + timeout_s
+    end = None if timeout_s is None else monotonic() + timeout_s
     while True:
         yield Run.objects.get(pk=run_id)
-        if end is not None and time.monotonic() >= end:
+        if end is not None and monotonic() >= end:
             return
-        time.sleep(POLL_S)
+        sleep(POLL_S)
 
 
 def told(run: Run) -> str:
