@@ -150,6 +150,10 @@ LOGGING = {
 PLACET_GATE = "approvals.gate.DatabaseGate"
 PLACET_LEASE = timedelta(seconds=env.number("PLACET_LEASE_S", 30))
 PLACET_SWEEP_EVERY = timedelta(seconds=env.number("PLACET_SWEEP_S", 0.5))
+# What a started tool may still take: once its run is stopped, and once the process is
+# asked to leave.
 PLACET_STOP_GRACE = timedelta(seconds=env.number("PLACET_STOP_GRACE_S", 30))
-PLACET_CONCURRENCY = int(env.number("PLACET_CONCURRENCY", 200))
+PLACET_LEAVE_GRACE = timedelta(seconds=env.number("PLACET_LEAVE_GRACE_S", 10))
+PLACET_CONCURRENCY = int(env.number("PLACET_LEAVE_GRACE = timedelta(seconds=env.number("PLACET_LEAVE_GRACE_S", 10))
+PLACET_CONCURRENCY", 200))
 PLACET_WEBHOOK_MAX_BYTES = 1_000_000

@@ -25,6 +25,8 @@ from .readonly_admin import AgentFilter, HistoryAdmin, json_box, text_box
 from .services import prune
 from .webhooks import admin as webhooks_admin  # noqa: F401  registers its own
 
+admin.site.site_header = admin.site.site_title = "Placet administration"
+
 LOG_ROWS = 200
 PAYLOAD_CHARS = 300
 
@@ -71,7 +73,7 @@ class ConversationAdmin(HistoryAdmin):
 
 @admin.register(Run)
 class RunAdmin(HistoryAdmin):
-    list_display = ("id", "about", "status", "trigger", "requester", "created_at")
+    list_display = ("about", "status", "trigger", "requester", "created_at")
     list_filter = ("status", "trigger", AgentFilter)
     list_select_related = ("conversation", "requester")
     search_fields = ("conversation__title", "requester__username", "error")
@@ -100,7 +102,7 @@ class RunAdmin(HistoryAdmin):
                 "fields": (
                     "turn",
                     "max_turns",
-                    "usage",
+                    "usage_text",
                     "lease_owner",
                     "lease_epoch",
                     "lease_expires_at",
@@ -142,6 +144,10 @@ class RunAdmin(HistoryAdmin):
     def output_text(self, run: Run) -> SafeString:
         return text_box(run.final_output, "final output")
 
+    @admin.display(description="usage")
+    def usage_text(self, run: Run) -> SafeString:
+        return json_box(run.usage, "usage")
+
     @admin.display(description="head")
     def head_text(self, run: Run) -> SafeString:
         return json_box(run.head, "head")
@@ -161,8 +167,8 @@ class RunAdmin(HistoryAdmin):
                 (
                     link_to(event),
                     event.seq,
-                    event.get_kind_display(),
-                    inert.excerpt(event.payload, PAYLOAD_CHARS),
+                    event.kind,
+                    excerpt(event),
                 )
                 for event in events
             ),
@@ -248,7 +254,7 @@ class RunEventAdmin(HistoryAdmin):
 
     @admin.display(description="payload")
     def short_payload(self, event: RunEvent) -> str:
-        return inert.excerpt(event.payload, PAYLOAD_CHARS)
+        return excerpt(event)
 
     @admin.display(description="payload")
     def payload_text(self, event: RunEvent) -> SafeString:
@@ -293,6 +299,12 @@ class ToolExecutionAdmin(HistoryAdmin):
     @admin.display(description="evidence")
     def evidence_text(self, execution: ToolExecution) -> SafeString:
         return json_box(execution.evidence, "evidence")
+
+
+def excerpt(event: RunEvent) -> str:
+    """Return the beginning of an event's payload, with room for line breaks."""
+    spaced = event.payload.replace('":', '": ').replace(',"', ', "')
+    return inert.excerpt(spaced, PAYLOAD_CHARS)
 
 
 def link_to(row: Model) -> str:

@@ -96,11 +96,14 @@ class Executor:
         embedded.listen(self._woken)
         self._sweeper = asyncio.create_task(self._sweep())
 
-    async def stop(self, grace_s: float = 30.0) -> None:
+    async def stop(self, grace_s: float | None = None) -> None:
         """Finish the steps in hand, give the runs back and leave.
 
-        After `grace_s` what still works is cut off; its started calls are in doubt.
+        After `grace_s` (PLACET_LEAVE_GRACE) what still works is cut off; its started
+        calls are in doubt, and a model's answer is asked for again.
         """
+        if grace_s is None:
+            grace_s = settings.PLACET_LEAVE_GRACE.total_seconds()
         if self._leaving:
             return
         self._leaving = True

@@ -120,8 +120,8 @@ class WebhookSourceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # see His
     def _show_secret(self, request: HttpRequest, source: WebhookSource) -> None:
         self.message_user(
             request,
-            f"The secret of {source.name} is {source.secret}; copy it now, it is "
-            "never shown again.",
+            f"Copy the secret of {source.name} now, it is never shown again: "
+            f"{source.secret}",
             messages.WARNING,
         )
 
