@@ -154,6 +154,5 @@ PLACET_SWEEP_EVERY = timedelta(seconds=env.number("PLACET_SWEEP_S", 0.5))
 # asked to leave.
 PLACET_STOP_GRACE = timedelta(seconds=env.number("PLACET_STOP_GRACE_S", 30))
 PLACET_LEAVE_GRACE = timedelta(seconds=env.number("PLACET_LEAVE_GRACE_S", 10))
-PLACET_CONCURRENCY = int(env.number("PLACET_LEAVE_GRACE = timedelta(seconds=env.number("PLACET_LEAVE_GRACE_S", 10))
-PLACET_CONCURRENCY", 200))
+PLACET_CONCURRENCY = int(env.number("PLACET_CONCURRENCY", 200))
 PLACET_WEBHOOK_MAX_BYTES = 1_000_000

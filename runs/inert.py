@@ -66,6 +66,7 @@ _MIXED = re.compile(f"[{_LATIN}]{_JOINT}[{_ALIEN}]|[{_ALIEN}]{_JOINT}[{_LATIN}]"
 _ALIEN_ANY = re.compile(f"[{_ALIEN}]")
 _LATIN_ANY = re.compile(f"[{_LATIN}]")
 _CYRILLIC_WORD = re.compile(f"[{_CYRILLIC}]+")
+_CYRILLIC_UNLIKE = re.compile(f"(?![{_CYRILLIC_TWINS}])[{_CYRILLIC}]")
 _MATHEMATICAL = re.compile("[\U0001d400-\U0001d7cb]+")
 _PADDING = re.compile(f"[\t{_PLAIN_SPACES}]{{{PADDING},}}")
 _BLANK_LINES = re.compile(f"\n(?:[\t ]*\r?\n){{{BLANK_LINES},}}")
@@ -305,9 +306,7 @@ def _twin_words(text: str) -> Iterator[_Finding]:
     Only in a text with Latin letters whose Cyrillic consists of look-alikes alone:
     ordinary Russian soon holds a letter that looks like no other.
     """
-    if not _LATIN_ANY.search(text):
+    if _CYRILLIC_UNLIKE.search(text) or not _LATIN_ANY.search(text):
         return
-    words = list(_CYRILLIC_WORD.finditer(text))
-    if all(set(word.group()) <= set(_CYRILLIC_TWINS) for word in words):
-        for word in words:
-            yield _flag(word.start(), word.end(), "Cyrillic, looks Latin")
+    for word in _CYRILLIC_WORD.finditer(text):
+        yield _flag(word.start(), word.end(), "Cyrillic, looks Latin")

@@ -31,6 +31,7 @@ class WebhookSourceForm(forms.ModelForm):  # type: ignore[type-arg]  # generic i
             "conversation_template",
             "is_active",
         )
+        help_texts = {"slug": "Its address ends with it, as /webhooks/shop/."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

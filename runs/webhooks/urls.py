@@ -1,7 +1,10 @@
-from django.urls import re_path
+from django.urls import path
 
 from .views import receive
 
 app_name = "webhooks"
-# With or without the last slash: a redirect would lose the body.
-urlpatterns = [re_path(r"^(?P<slug>[-\w]+)/?$", receive, name="receive")]
+urlpatterns = [
+    path("<slug:slug>/", receive, name="receive"),
+    # Without the last slash too: a redirect would lose the body.
+    path("<slug:slug>", receive),
+]
