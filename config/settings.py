@@ -32,6 +32,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
+    "runs",  # first: its `runserver` says what Daphne's does not
     "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -43,7 +44,6 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "template_partials",
-    "runs",
     "approvals",
 ]
 if env.boolean("PLACET_DEMO", False):
