@@ -29,9 +29,13 @@ def chromium() -> str:
     pytest.fail("These tests need Chromium; install it: apt-get install -y chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browsers() -> Iterator[tuple[Browser, Browser]]:
-    """Two browser processes: one for each person."""
+    """Two browser processes: one for each person.
+
+    Of this package, not of the session: playwright's loop counts as running as long as
+    it lives, and the async tests of other packages would find it.
+    """
     arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
     with sync_playwright() as playwright:
         launch = partial(
@@ -44,7 +48,10 @@ def browsers() -> Iterator[tuple[Browser, Browser]]:
 
 
 class Model:
-    """The model's server; each test says what it answers."""
+    """The model's server; each test says what it answers.
+
+    A test leaves no run that still asks: it would take the next test's answers.
+    """
 
     def __init__(self, server: FakeOpenAI) -> None:
         self.server = server
@@ -53,7 +60,7 @@ class Model:
         self.server.use(script)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def model_server() -> Iterator[FakeOpenAI]:
     with FakeOpenAI() as server:
         yield server
@@ -64,7 +71,7 @@ def model(model_server: FakeOpenAI) -> Model:
     return Model(model_server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_site(
     model_server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:

@@ -129,6 +129,7 @@ def test_hostile_arguments_are_inert_and_flagged(
     approve.click()
     expect(ada.locator(".card")).to_contain_text("Approved by ada")
     assert alerts == []
+    expect(bob.locator(".timeline")).to_contain_text("Sent.")
 
 
 def test_a_megabyte_of_arguments_leaves_the_page_fast(

@@ -214,6 +214,7 @@ def test_a_decided_row_greys_out_on_another_screen(
 
     expect(row).to_contain_text("Approved by ada")
     assert_unreloaded(watching)
+    expect(bob.locator(".timeline")).to_contain_text("Paid.")
 
 
 def test_a_run_whose_model_fails_says_why_and_can_be_resumed(
