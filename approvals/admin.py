@@ -166,8 +166,12 @@ class VoteAdmin(HistoryAdmin):
     list_select_related = ("request", "voter")
     search_fields = ("voter__username", "reason")
     id_fields = ("request", "request__run")
-    fields = ("request", "voter", "verdict", "reason", "digest_seen", "created_at")
+    fields = ("request", "voter", "verdict", "reason_text", "digest_seen", "created_at")
     readonly_fields = fields
+
+    @admin.display(description="reason")
+    def reason_text(self, vote: Vote) -> SafeString:
+        return text_box(vote.reason, "reason")
 
 
 @admin.register(Decision)
@@ -211,12 +215,16 @@ class RuleAdmin(HistoryAdmin):
     list_select_related = ("creator",)
     search_fields = ("tool", "agent_path", "creator__username", "reason")
     id_fields = ("pk", "run")
-    exclude = ("tool", "agent_path")
-    readonly_fields = ("safe_tool", "safe_agent")
+    exclude = ("tool", "agent_path", "reason")
+    readonly_fields = ("safe_tool", "safe_agent", "reason_text")
 
     @admin.display(description="tool", ordering="tool")
     def safe_tool(self, rule: Rule) -> str:
         return inert.excerpt(rule.tool, 200)
+
+    @admin.display(description="reason")
+    def reason_text(self, rule: Rule) -> SafeString:
+        return text_box(rule.reason, "reason")
 
     @admin.display(description="agent")
     def safe_agent(self, rule: Rule) -> str:

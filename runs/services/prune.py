@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from ..models import OPEN_STATUSES, TERMINAL_STATUSES, EventKind, Run, RunEvent
+from ..models import OPEN_STATUSES, EventKind, Run, RunEvent
 
 BATCH = 100
 """Runs in one transaction: others may write in between."""
@@ -30,9 +30,7 @@ def prunable(older_than: timedelta) -> QuerySet[Run]:
         Q(status__in=OPEN_STATUSES) | Q(updated_at__gt=cutoff),
         conversation=OuterRef("conversation"),
     )
-    return Run.objects.filter(
-        ~Exists(in_use), ~Q(head=""), status__in=TERMINAL_STATUSES
-    )
+    return Run.objects.filter(~Exists(in_use)).exclude(head="")
 
 
 def prune_states(older_than: timedelta) -> int:

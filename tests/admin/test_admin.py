@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from approvals.models import ApprovalRequest, Decision, RequestStatus
-from runs import services
+from runs import codec, services
 from runs.models import Run, RunEvent, RunStatus, WebhookSource
 from runs.webhooks.signature import is_secret
 from tests.factories import ada, bob, make_user, say, start
@@ -49,16 +49,19 @@ def history() -> Run:
     """A run with a row of every kind of history."""
     run = start("Refund 1042", requester=bob())
     reviewer = ada()
-    say("approve", make_request(run), reviewer, always=True)
+    say("approve", make_request(run), reviewer, always=True, reason=EVIL)
     make_request(run, key="call_2", order_id=EVIL)
     run.executions.create(
         call_key="call_1",
         tool="refund",
         digest="d",
         epoch=1,
-        outcome='{"kind":"succeeded"}',
+        outcome=codec.dumps({"output": EVIL}),
         started_at=run.created_at,
     )
+    Run.objects.filter(pk=run.pk).update(error=EVIL, final_output=EVIL)
+    run.conversation.metadata = codec.dumps({"key": EVIL})
+    run.conversation.save()
     deliver(Client(), make_source(agent_key="shop"), {"order": {"id": 1}})
     return run
 
@@ -330,15 +333,11 @@ def test_denying_orphans_leaves_the_conversation_usable(boss: Client) -> None:
 
 def test_denying_orphans_needs_the_right_to_change() -> None:
     request = make_request(start())
+    client = staff_with("view_approvalrequest", "decide_request")
 
-    act(
-        staff_with("view_approvalrequest", "decide_request"),
-        "approvals",
-        "approvalrequest",
-        "deny_orphaned",
-        request,
-    )
+    page = act(client, "approvals", "approvalrequest", "deny_orphaned", request)
 
+    assert "deny_orphaned" not in page
     request.refresh_from_db()
     assert request.status == RequestStatus.PENDING
 

@@ -73,7 +73,10 @@ def test_prune_takes_a_conversation_whole_or_not_at_all(
 
 def test_prune_spares_a_conversation_with_an_open_run() -> None:
     first = make_ended_run(age=LONG_AGO)
-    services.start_run("shop", "Go on", trigger="page", conversation=first.conversation)
+    second = services.start_run(
+        "shop", "Go on", trigger="page", conversation=first.conversation
+    )
+    end(second, age=LONG_AGO, status=RunStatus.WAITING)
 
     assert prune.prune_states(MONTH) == 0
 

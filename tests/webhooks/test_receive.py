@@ -65,6 +65,24 @@ def test_the_same_id_of_another_source_is_another_delivery(client: Client) -> No
     assert answers[0][1]["run"] != answers[1][1]["run"]
 
 
+@pytest.mark.django_db
+def test_a_delivery_taken_while_it_is_read_again_starts_one_run() -> None:
+    source, body = make_source(), b'{"order": {"id": 1}}'
+    first: list[Run] = []
+
+    def taken_meanwhile(*read: Any) -> tuple[str, str]:
+        if not first:
+            first.append(Run())
+            first[0] = receive.accept(source, "msg_1", body)
+        return "Order 1", ""
+
+    with patch.object(receive, "read", taken_meanwhile):
+        second = receive.accept(source, "msg_1", body)
+
+    assert second == first[0]
+    assert Run.objects.count() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_one_delivery_sent_many_times_at_once_starts_one_run() -> None:
     source = make_source()
