@@ -7,145 +7,359 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('runs', '0001_initial'),
+        ("runs", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ApprovalRequest',
+            name="ApprovalRequest",
             fields=[
-                ('id', models.UUIDField(default=runs.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('approval', 'may this call run?'), ('reconcile', 'did this call happen?')], default='approval', max_length=20)),
-                ('call_key', models.CharField(max_length=500)),
-                ('revision', models.PositiveIntegerField(default=1)),
-                ('tool', models.CharField(max_length=200)),
-                ('agent_path', models.CharField(max_length=500)),
-                ('call', models.TextField(help_text='The call exactly as the model wrote it, JSON.')),
-                ('arguments', models.TextField(help_text='Its arguments, for search.')),
-                ('schema_hash', models.CharField(max_length=64)),
-                ('digest', models.CharField(max_length=64)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('approved', 'Approved'), ('rejected', 'Rejected'), ('answered', 'Answered'), ('superseded', 'Superseded'), ('expired', 'Expired'), ('cancelled', 'Cancelled')], default='pending', max_length=20)),
-                ('risk', models.CharField(default='medium', max_length=20)),
-                ('summary', models.CharField(max_length=300)),
-                ('why', models.CharField(help_text='Why a person is asked.', max_length=500)),
-                ('reviewers', models.CharField(blank=True, help_text='The group that decides; empty: any.', max_length=150)),
-                ('votes_needed', models.PositiveIntegerField(default=1)),
-                ('votes', models.PositiveIntegerField(default=0)),
-                ('warnings', models.PositiveIntegerField(default=0, help_text='Display warnings about its text.')),
-                ('evidence', models.TextField(blank=True, help_text='What is known of a call in doubt, JSON.')),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField()),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='requests', to='runs.run')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=runs.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("approval", "may this call run?"),
+                            ("reconcile", "did this call happen?"),
+                        ],
+                        default="approval",
+                        max_length=20,
+                    ),
+                ),
+                ("call_key", models.CharField(max_length=500)),
+                ("revision", models.PositiveIntegerField(default=1)),
+                ("tool", models.CharField(max_length=200)),
+                ("agent_path", models.CharField(max_length=500)),
+                (
+                    "call",
+                    models.TextField(
+                        help_text="The call exactly as the model wrote it, JSON."
+                    ),
+                ),
+                ("arguments", models.TextField(help_text="Its arguments, for search.")),
+                ("schema_hash", models.CharField(max_length=64)),
+                ("digest", models.CharField(max_length=64)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("approved", "Approved"),
+                            ("rejected", "Rejected"),
+                            ("answered", "Answered"),
+                            ("superseded", "Superseded"),
+                            ("expired", "Expired"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="pending",
+                        max_length=20,
+                    ),
+                ),
+                ("risk", models.CharField(default="medium", max_length=20)),
+                ("summary", models.CharField(max_length=300)),
+                (
+                    "why",
+                    models.CharField(
+                        help_text="Why a person is asked.", max_length=500
+                    ),
+                ),
+                (
+                    "reviewers",
+                    models.CharField(
+                        blank=True,
+                        help_text="The group that decides; empty: any.",
+                        max_length=150,
+                    ),
+                ),
+                ("votes_needed", models.PositiveIntegerField(default=1)),
+                ("votes", models.PositiveIntegerField(default=0)),
+                (
+                    "warnings",
+                    models.PositiveIntegerField(
+                        default=0, help_text="Display warnings about its text."
+                    ),
+                ),
+                (
+                    "evidence",
+                    models.TextField(
+                        blank=True, help_text="What is known of a call in doubt, JSON."
+                    ),
+                ),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField()),
+                ("decided_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="requests",
+                        to="runs.run",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
-                'permissions': (('decide_request', 'Can decide approval requests'),),
+                "ordering": ("-id",),
+                "permissions": (("decide_request", "Can decide approval requests"),),
             },
         ),
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('chain', models.CharField(max_length=100)),
-                ('seq', models.PositiveIntegerField()),
-                ('actor', models.CharField(max_length=200)),
-                ('action', models.CharField(max_length=50)),
-                ('object_id', models.CharField(max_length=100)),
-                ('payload', models.TextField(help_text='What was recorded, JSON.')),
-                ('previous_hash', models.CharField(max_length=64)),
-                ('hash', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("chain", models.CharField(max_length=100)),
+                ("seq", models.PositiveIntegerField()),
+                ("actor", models.CharField(max_length=200)),
+                ("action", models.CharField(max_length=50)),
+                ("object_id", models.CharField(max_length=100)),
+                ("payload", models.TextField(help_text="What was recorded, JSON.")),
+                ("previous_hash", models.CharField(max_length=64)),
+                ("hash", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'verbose_name_plural': 'audit entries',
-                'ordering': ('chain', 'seq'),
-                'constraints': [models.UniqueConstraint(fields=('chain', 'seq'), name='audit_seq_is_unique')],
+                "verbose_name_plural": "audit entries",
+                "ordering": ("chain", "seq"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("chain", "seq"), name="audit_seq_is_unique"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Rule',
+            name="Rule",
             fields=[
-                ('id', models.UUIDField(default=runs.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('scope', models.CharField(choices=[('run', 'this run')], max_length=20)),
-                ('agent_path', models.CharField(max_length=500)),
-                ('tool', models.CharField(max_length=200)),
-                ('schema_hash', models.CharField(max_length=64)),
-                ('verdict', models.CharField(choices=[('approve', 'Approve'), ('reject', 'Reject'), ('answer', 'Answer')], max_length=20)),
-                ('reason', models.TextField(blank=True)),
-                ('uses', models.PositiveIntegerField(default=0)),
-                ('use_cap', models.PositiveIntegerField(blank=True, null=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField()),
-                ('creator', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rules', to=settings.AUTH_USER_MODEL)),
-                ('run', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='runs.run')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=runs.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "scope",
+                    models.CharField(choices=[("run", "this run")], max_length=20),
+                ),
+                ("agent_path", models.CharField(max_length=500)),
+                ("tool", models.CharField(max_length=200)),
+                ("schema_hash", models.CharField(max_length=64)),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("approve", "Approve"),
+                            ("reject", "Reject"),
+                            ("answer", "Answer"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("uses", models.PositiveIntegerField(default=0)),
+                ("use_cap", models.PositiveIntegerField(blank=True, null=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "creator",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rules",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rules",
+                        to="runs.run",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.UUIDField(default=runs.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('verdict', models.CharField(choices=[('approve', 'Approve'), ('reject', 'Reject'), ('answer', 'Answer')], max_length=20)),
-                ('reason', models.TextField(blank=True)),
-                ('output', models.TextField(blank=True, help_text="A person's answer for the model.")),
-                ('digest', models.CharField(max_length=64)),
-                ('release_at', models.DateTimeField(help_text='The call may start from here on.')),
-                ('created_at', models.DateTimeField()),
-                ('actor', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to=settings.AUTH_USER_MODEL)),
-                ('request', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='decision', to='approvals.approvalrequest')),
-                ('rule', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='approvals.rule')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=runs.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("approve", "Approve"),
+                            ("reject", "Reject"),
+                            ("answer", "Answer"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "output",
+                    models.TextField(
+                        blank=True, help_text="A person's answer for the model."
+                    ),
+                ),
+                ("digest", models.CharField(max_length=64)),
+                (
+                    "release_at",
+                    models.DateTimeField(help_text="The call may start from here on."),
+                ),
+                ("created_at", models.DateTimeField()),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="decisions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "request",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="decision",
+                        to="approvals.approvalrequest",
+                    ),
+                ),
+                (
+                    "rule",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="decisions",
+                        to="approvals.rule",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Vote',
+            name="Vote",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('verdict', models.CharField(choices=[('approve', 'Approve'), ('reject', 'Reject'), ('answer', 'Answer')], max_length=20)),
-                ('reason', models.TextField(blank=True)),
-                ('digest_seen', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField()),
-                ('request', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='vote_set', to='approvals.approvalrequest')),
-                ('voter', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='votes', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("approve", "Approve"),
+                            ("reject", "Reject"),
+                            ("answer", "Answer"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("digest_seen", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="vote_set",
+                        to="approvals.approvalrequest",
+                    ),
+                ),
+                (
+                    "voter",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="votes",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("id",),
             },
         ),
         migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(condition=models.Q(('status', 'pending')), fields=['id'], name='request_pending'),
+            model_name="approvalrequest",
+            index=models.Index(
+                condition=models.Q(("status", "pending")),
+                fields=["id"],
+                name="request_pending",
+            ),
         ),
         migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(fields=['updated_at', 'id'], name='request_changed'),
+            model_name="approvalrequest",
+            index=models.Index(fields=["updated_at", "id"], name="request_changed"),
         ),
         migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'pending')), fields=('run', 'call_key'), name='one_open_request_per_call'),
+            model_name="approvalrequest",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "pending")),
+                fields=("run", "call_key"),
+                name="one_open_request_per_call",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.UniqueConstraint(fields=('run', 'call_key', 'revision'), name='request_revision_is_unique'),
+            model_name="approvalrequest",
+            constraint=models.UniqueConstraint(
+                fields=("run", "call_key", "revision"),
+                name="request_revision_is_unique",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.CheckConstraint(condition=models.Q(('verdict__in', ['approve', 'reject', 'answer'])), name='decision_verdict_is_known'),
+            model_name="decision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("verdict__in", ["approve", "reject", "answer"])),
+                name="decision_verdict_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='vote',
-            constraint=models.UniqueConstraint(fields=('request', 'voter'), name='one_vote_per_person'),
+            model_name="vote",
+            constraint=models.UniqueConstraint(
+                fields=("request", "voter"), name="one_vote_per_person"
+            ),
         ),
     ]

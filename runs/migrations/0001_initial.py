@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,156 +15,460 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='WebhookSource',
+            name="WebhookSource",
             fields=[
-                ('id', models.UUIDField(default=runs.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.SlugField(help_text='In the address: /webhooks/<slug>/', unique=True)),
-                ('name', models.CharField(max_length=100)),
-                ('agent_key', models.CharField(max_length=100, verbose_name='agent')),
-                ('template', models.TextField(default='{{ body }}', help_text="Makes the agent's input from the JSON body, as {{ body.order.id }} (Django template language).")),
-                ('conversation_template', models.CharField(blank=True, help_text='Names the conversation deliveries go on in, as order-{{ body.order.id }}; empty opens a new one for each.', max_length=500)),
-                ('secret', models.CharField(editable=False, max_length=200)),
-                ('previous_secret', models.CharField(blank=True, editable=False, help_text='Still accepted after a rotation, until it is cleared.', max_length=200)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField()),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=runs.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "slug",
+                    models.SlugField(
+                        help_text="In the address: /webhooks/<slug>/", unique=True
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("agent_key", models.CharField(max_length=100, verbose_name="agent")),
+                (
+                    "template",
+                    models.TextField(
+                        default="{{ body }}",
+                        help_text="Makes the agent's input from the JSON body, as {{ body.order.id }} (Django template language).",
+                    ),
+                ),
+                (
+                    "conversation_template",
+                    models.CharField(
+                        blank=True,
+                        help_text="Names the conversation deliveries go on in, as order-{{ body.order.id }}; empty opens a new one for each.",
+                        max_length=500,
+                    ),
+                ),
+                ("secret", models.CharField(editable=False, max_length=200)),
+                (
+                    "previous_secret",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        help_text="Still accepted after a rotation, until it is cleared.",
+                        max_length=200,
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'ordering': ('slug',),
+                "ordering": ("slug",),
             },
         ),
         migrations.CreateModel(
-            name='Conversation',
+            name="Conversation",
             fields=[
-                ('id', models.UUIDField(default=runs.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('agent_key', models.CharField(max_length=100)),
-                ('title', models.CharField(blank=True, max_length=200)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('archived', 'Archived')], default='active', max_length=20)),
-                ('metadata', models.TextField(default='{}', help_text="JSON of the opener's own.")),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField()),
-                ('owner', models.ForeignKey(blank=True, help_text='Who opened it; empty for a system.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='conversations', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=runs.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("agent_key", models.CharField(max_length=100)),
+                ("title", models.CharField(blank=True, max_length=200)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("active", "Active"), ("archived", "Archived")],
+                        default="active",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "metadata",
+                    models.TextField(
+                        default="{}", help_text="JSON of the opener's own."
+                    ),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField()),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Who opened it; empty for a system.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="conversations",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-updated_at', '-id'),
+                "ordering": ("-updated_at", "-id"),
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=runs.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('waiting', 'Waiting'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='queued', max_length=20)),
-                ('trigger', models.CharField(choices=[('page', 'Page'), ('command', 'Command'), ('webhook', 'Webhook'), ('message', 'Message')], max_length=20)),
-                ('agent_key', models.CharField(max_length=100)),
-                ('agent_digest', models.CharField(blank=True, help_text="Of the agent's definition at the start.", max_length=64)),
-                ('head', models.TextField(default='', help_text='RunState without its items, JSON.')),
-                ('pending_input', models.TextField(default='[]', help_text='Messages the model has not read yet, JSON.')),
-                ('last_seq', models.PositiveIntegerField(default=0)),
-                ('turn', models.PositiveIntegerField(default=0)),
-                ('max_turns', models.PositiveIntegerField(default=10)),
-                ('usage', models.TextField(default='{}', help_text='Token sums, JSON.')),
-                ('lease_owner', models.CharField(blank=True, max_length=100)),
-                ('lease_epoch', models.PositiveIntegerField(default=0)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('wakes', models.PositiveIntegerField(default=0)),
-                ('stop_requested_at', models.DateTimeField(blank=True, null=True)),
-                ('error', models.TextField(blank=True)),
-                ('final_output', models.TextField(blank=True)),
-                ('state_inactive_at', models.DateTimeField(blank=True, help_text='When clean-up took its state out of use.', null=True)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='runs.conversation')),
-                ('parent', models.ForeignKey(blank=True, help_text='The run this one was forked from.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='forks', to='runs.run')),
-                ('previous', models.ForeignKey(blank=True, help_text="The run whose items this one's view begins with.", null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='next_runs', to='runs.run')),
-                ('requester', models.ForeignKey(blank=True, help_text='Who asked for it; may not decide its requests. Empty for a system.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=runs.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="queued",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "trigger",
+                    models.CharField(
+                        choices=[
+                            ("page", "Page"),
+                            ("command", "Command"),
+                            ("webhook", "Webhook"),
+                            ("message", "Message"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("agent_key", models.CharField(max_length=100)),
+                (
+                    "agent_digest",
+                    models.CharField(
+                        blank=True,
+                        help_text="Of the agent's definition at the start.",
+                        max_length=64,
+                    ),
+                ),
+                (
+                    "head",
+                    models.TextField(
+                        default="", help_text="RunState without its items, JSON."
+                    ),
+                ),
+                (
+                    "pending_input",
+                    models.TextField(
+                        default="[]",
+                        help_text="Messages the model has not read yet, JSON.",
+                    ),
+                ),
+                ("last_seq", models.PositiveIntegerField(default=0)),
+                ("turn", models.PositiveIntegerField(default=0)),
+                ("max_turns", models.PositiveIntegerField(default=10)),
+                (
+                    "usage",
+                    models.TextField(default="{}", help_text="Token sums, JSON."),
+                ),
+                ("lease_owner", models.CharField(blank=True, max_length=100)),
+                ("lease_epoch", models.PositiveIntegerField(default=0)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("wakes", models.PositiveIntegerField(default=0)),
+                ("stop_requested_at", models.DateTimeField(blank=True, null=True)),
+                ("error", models.TextField(blank=True)),
+                ("final_output", models.TextField(blank=True)),
+                (
+                    "state_inactive_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When clean-up took its state out of use.",
+                        null=True,
+                    ),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="runs",
+                        to="runs.conversation",
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The run this one was forked from.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="forks",
+                        to="runs.run",
+                    ),
+                ),
+                (
+                    "previous",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The run whose items this one's view begins with.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="next_runs",
+                        to="runs.run",
+                    ),
+                ),
+                (
+                    "requester",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Who asked for it; may not decide its requests. Empty for a system.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="runs",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
-                'permissions': (('start_run', 'Can start, message, stop and resume runs'), ('follow_run', 'Can see every conversation and run')),
+                "ordering": ("-id",),
+                "permissions": (
+                    ("start_run", "Can start, message, stop and resume runs"),
+                    ("follow_run", "Can see every conversation and run"),
+                ),
             },
         ),
         migrations.AddField(
-            model_name='conversation',
-            name='current_run',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='runs.run'),
+            model_name="conversation",
+            name="current_run",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="runs.run",
+            ),
         ),
         migrations.CreateModel(
-            name='RunEvent',
+            name="RunEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.PositiveIntegerField()),
-                ('kind', models.CharField(choices=[('item', 'an item of the conversation'), ('response', "a model's answer is complete"), ('retry', "a model's answer was withdrawn and is asked for again"), ('execution', 'a tool call changed its state'), ('request', 'an approval request changed'), ('status', 'the run changed its status')], max_length=20)),
-                ('frame', models.CharField(blank=True, help_text="Call key of the agent's frame.", max_length=500)),
-                ('call_key', models.CharField(blank=True, help_text='The tool call it is about, if any.', max_length=500)),
-                ('payload', models.TextField(help_text='JSON; its shape depends on `kind`.')),
-                ('created_at', models.DateTimeField()),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='runs.run')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("seq", models.PositiveIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("item", "an item of the conversation"),
+                            ("response", "a model's answer is complete"),
+                            (
+                                "retry",
+                                "a model's answer was withdrawn and is asked for again",
+                            ),
+                            ("execution", "a tool call changed its state"),
+                            ("request", "an approval request changed"),
+                            ("status", "the run changed its status"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "frame",
+                    models.CharField(
+                        blank=True,
+                        help_text="Call key of the agent's frame.",
+                        max_length=500,
+                    ),
+                ),
+                (
+                    "call_key",
+                    models.CharField(
+                        blank=True,
+                        help_text="The tool call it is about, if any.",
+                        max_length=500,
+                    ),
+                ),
+                (
+                    "payload",
+                    models.TextField(help_text="JSON; its shape depends on `kind`."),
+                ),
+                ("created_at", models.DateTimeField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="runs.run",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('run', 'seq'),
+                "ordering": ("run", "seq"),
             },
         ),
         migrations.CreateModel(
-            name='ToolExecution',
+            name="ToolExecution",
             fields=[
-                ('id', models.UUIDField(default=runs.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('call_key', models.CharField(max_length=500)),
-                ('tool', models.CharField(max_length=200)),
-                ('digest', models.CharField(max_length=64)),
-                ('epoch', models.PositiveIntegerField()),
-                ('attempt', models.PositiveIntegerField(default=1)),
-                ('status', models.CharField(choices=[('started', 'Started'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('unknown', 'Unknown')], default='started', max_length=20)),
-                ('permitted_by', models.UUIDField(blank=True, help_text='The Decision that let this attempt start.', null=True)),
-                ('outcome', models.TextField(blank=True, help_text='What the model is told, JSON.')),
-                ('evidence', models.TextField(blank=True, help_text='An outcome that came after the lease was lost, JSON.')),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='executions', to='runs.run')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=runs.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("call_key", models.CharField(max_length=500)),
+                ("tool", models.CharField(max_length=200)),
+                ("digest", models.CharField(max_length=64)),
+                ("epoch", models.PositiveIntegerField()),
+                ("attempt", models.PositiveIntegerField(default=1)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("started", "Started"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("unknown", "Unknown"),
+                        ],
+                        default="started",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "permitted_by",
+                    models.UUIDField(
+                        blank=True,
+                        help_text="The Decision that let this attempt start.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.TextField(
+                        blank=True, help_text="What the model is told, JSON."
+                    ),
+                ),
+                (
+                    "evidence",
+                    models.TextField(
+                        blank=True,
+                        help_text="An outcome that came after the lease was lost, JSON.",
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="executions",
+                        to="runs.run",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-started_at',),
+                "ordering": ("-started_at",),
             },
         ),
         migrations.CreateModel(
-            name='WebhookDelivery',
+            name="WebhookDelivery",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('webhook_id', models.CharField(max_length=200)),
-                ('received_at', models.DateTimeField()),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='runs.run')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='runs.webhooksource')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("webhook_id", models.CharField(max_length=200)),
+                ("received_at", models.DateTimeField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="runs.run",
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="runs.webhooksource",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'webhook deliveries',
-                'ordering': ('-received_at',),
+                "verbose_name_plural": "webhook deliveries",
+                "ordering": ("-received_at",),
             },
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('status__in', ['queued', 'running', 'waiting'])), fields=['status', 'lease_expires_at'], name='run_open'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("status__in", ["queued", "running", "waiting"])),
+                fields=["status", "lease_expires_at"],
+                name="run_open",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ['queued', 'running', 'waiting'])), fields=('conversation',), name='one_open_run_per_conversation'),
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status__in", ["queued", "running", "waiting"])),
+                fields=("conversation",),
+                name="one_open_run_per_conversation",
+            ),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(fields=['-updated_at', '-id'], name='conv_latest'),
+            model_name="conversation",
+            index=models.Index(fields=["-updated_at", "-id"], name="conv_latest"),
         ),
         migrations.AddIndex(
-            model_name='runevent',
-            index=models.Index(condition=models.Q(('call_key', ''), _negated=True), fields=['run', 'call_key'], name='event_of_call'),
+            model_name="runevent",
+            index=models.Index(
+                condition=models.Q(("call_key", ""), _negated=True),
+                fields=["run", "call_key"],
+                name="event_of_call",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='runevent',
-            constraint=models.UniqueConstraint(fields=('run', 'seq'), name='event_seq_is_unique'),
+            model_name="runevent",
+            constraint=models.UniqueConstraint(
+                fields=("run", "seq"), name="event_seq_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='toolexecution',
-            constraint=models.UniqueConstraint(fields=('run', 'call_key'), name='one_execution_per_call'),
+            model_name="toolexecution",
+            constraint=models.UniqueConstraint(
+                fields=("run", "call_key"), name="one_execution_per_call"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='webhookdelivery',
-            constraint=models.UniqueConstraint(fields=('source', 'webhook_id'), name='one_run_per_webhook_id'),
+            model_name="webhookdelivery",
+            constraint=models.UniqueConstraint(
+                fields=("source", "webhook_id"), name="one_run_per_webhook_id"
+            ),
         ),
     ]
