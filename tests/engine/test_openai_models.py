@@ -629,7 +629,6 @@ async def test_provider_reads_the_environment(
         await ask(first, streamed=False)
         await ask(second, streamed=False)
 
-    assert isinstance(first, OpenAIResponsesModel)
     assert isinstance(second, OpenAIChatCompletionsModel)
     asked = [(request.path, request.body["model"]) for request in server.requests]
     assert asked == [
@@ -689,3 +688,37 @@ async def _client_of_this_loop() -> openai.AsyncOpenAI:
     client = shared_client()
     await close_clients()
     return client
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_server_with_chat_completions_only_is_asked_that_way(
+    environment: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    def chat_only(request: dict[str, Any]) -> Any:
+        return text("Hello.") if "messages" in request else error(404)
+
+    with FakeOpenAI(chat_only) as server:
+        model = OpenAIProvider("key", server.base_url).get_model(None)
+        answers = [await ask(model, streamed=streamed) for _ in range(2)]
+
+    assert [said(answer) for answer in answers] == ["Hello."] * 2
+    assert [request.path for request in server.requests] == [
+        "/v1/responses",
+        "/v1/chat/completions",
+        "/v1/chat/completions",
+    ]
+
+
+async def test_a_server_that_has_neither_way_says_so(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    with FakeOpenAI(lambda request: error(404)) as server:
+        model = OpenAIProvider("key", server.base_url).get_model(None)
+        for _ in range(2):
+            with pytest.raises(openai.NotFoundError):
+                await ask(model, streamed=True)
+
+    assert [request.path for request in server.requests] == [
+        "/v1/responses",
+        "/v1/chat/completions",
+    ] * 2

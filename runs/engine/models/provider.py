@@ -6,6 +6,7 @@ import os
 
 from ..errors import UserError
 from .client import find_key
+from .either import EitherModel
 from .interface import Model, ModelProvider
 from .openai_chatcompletions import OpenAIChatCompletionsModel
 from .openai_responses import OpenAIResponsesModel
@@ -17,7 +18,8 @@ class OpenAIProvider(ModelProvider):
     """Gives models of one server.
 
     None means what the environment says: OPENAI_API_KEY, OPENAI_BASE_URL, and
-    PLACET_OPENAI_API (`responses` or `chat`) for `use_responses`.
+    PLACET_OPENAI_API for `use_responses`: `responses`, `chat`, or `auto`, which asks
+    for responses and takes chat completions where the server has nothing else.
     """
 
     def __init__(
@@ -33,26 +35,32 @@ class OpenAIProvider(ModelProvider):
     def get_model(self, model_name: str | None) -> Model:
         """Return the model of that name; None or "" means `default_model_name()`.
 
-        Raises UserError when there is no key or PLACET_OPENAI_API is neither name.
+        Raises UserError when there is no key or PLACET_OPENAI_API is no way to ask.
         """
         find_key(self.api_key)
         name = model_name or default_model_name()
-        adapter: type[OpenAIResponsesModel | OpenAIChatCompletionsModel]
-        adapter = OpenAIChatCompletionsModel
-        if self._asks_responses():
-            adapter = OpenAIResponsesModel
-        return adapter(name, api_key=self.api_key, base_url=self.base_url)
+        way = self._way()
+        responses = OpenAIResponsesModel(
+            name, api_key=self.api_key, base_url=self.base_url
+        )
+        chat = OpenAIChatCompletionsModel(
+            name, api_key=self.api_key, base_url=self.base_url
+        )
+        if way == "auto":
+            server = self.base_url or os.environ.get("OPENAI_BASE_URL") or ""
+            return EitherModel(responses, chat, server=server)
+        return responses if way == "responses" else chat
 
-    def _asks_responses(self) -> bool:
+    def _way(self) -> str:
         if self.use_responses is not None:
-            return self.use_responses
-        given = os.environ.get("PLACET_OPENAI_API") or "responses"
-        if given not in {"responses", "chat"}:
+            return "responses" if self.use_responses else "chat"
+        given = os.environ.get("PLACET_OPENAI_API") or "auto"
+        if given not in {"auto", "responses", "chat"}:
             raise UserError(
-                f"PLACET_OPENAI_API={given!r} is no way to ask a model; use "
+                f"PLACET_OPENAI_API={given!r} is no way to ask a model; use 'auto', "
                 "'responses' (OpenAI) or 'chat' (vLLM, Ollama, llama.cpp)."
             )
-        return given == "responses"
+        return given
 
 
 def default_model_name() -> str:
