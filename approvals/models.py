@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
-from runs import codec
+from runs import codec, inert
 from runs.ids import new_id
 
 
@@ -154,7 +154,8 @@ class Rule(models.Model):
         ordering = ("-id",)
 
     def __str__(self) -> str:
-        return f"Always {self.verdict} {self.tool} in {self.get_scope_display()}"
+        tool = inert.excerpt(self.tool, 80)
+        return f"Always {self.verdict} {tool} in {self.get_scope_display()}"
 
     @property
     def owner_name(self) -> str:

@@ -74,12 +74,15 @@ def _context(run: Run) -> JSONObject:
 def _history(run: Run) -> list[JSONObject]:
     """Return what the model reads before this run: the runs it follows, oldest first.
 
-    Nothing is copied: their log rows are read where they stand.
+    Nothing is copied: their log rows are read where they stand. A run whose state is
+    being cleaned up is left out whole.
     """
     earlier = _followed(run)
     if not earlier:
         return []
-    rows = RunEvent.objects.filter(run_id__in=earlier, kind=EventKind.ITEM)
+    rows = RunEvent.objects.filter(
+        run_id__in=earlier, run__state_inactive_at=None, kind=EventKind.ITEM
+    )
     items = [
         event.data["raw"]
         for event in sorted(rows, key=lambda row: (earlier.index(row.run_id), row.seq))

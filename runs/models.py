@@ -13,8 +13,12 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
-from . import codec
+from . import codec, inert
 from .ids import new_id
+
+
+SHOWN = 80
+"""Characters of a name from outside that the admin shows, made inert."""
 
 
 class Conversation(models.Model):
@@ -47,10 +51,15 @@ class Conversation(models.Model):
 
     class Meta:
         ordering = ("-updated_at", "-id")
-        indexes = (models.Index(fields=("-updated_at", "-id"), name="conv_latest"),)
+        indexes = (
+            models.Index(fields=("-updated_at", "-id"), name="conv_latest"),
+            models.Index(
+                fields=("metadata",), name="conv_metadata", condition=~Q(metadata="{}")
+            ),
+        )
 
     def __str__(self) -> str:
-        return self.title or f"Conversation {self.pk}"
+        return inert.excerpt(self.title, SHOWN) or f"Conversation {self.pk}"
 
     def get_absolute_url(self) -> str:
         return reverse("runs:conversation", args=[self.pk])
@@ -271,7 +280,7 @@ class ToolExecution(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.tool} {self.call_key} ({self.status})"
+        return f"{inert.excerpt(self.tool, SHOWN)} ({self.status})"
 
 
 class WebhookSource(models.Model):
@@ -333,4 +342,4 @@ class WebhookDelivery(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.webhook_id
+        return inert.excerpt(self.webhook_id, SHOWN)

@@ -47,13 +47,13 @@ def boss(client: Client) -> Client:
 @pytest.fixture
 def history() -> Run:
     """A run with a row of every kind of history."""
-    run = start("Refund 1042", requester=bob())
+    run = start(f"Refund 1042 {EVIL}", requester=bob())
     reviewer = ada()
     say("approve", make_request(run), reviewer, always=True, reason=EVIL)
     make_request(run, key="call_2", order_id=EVIL)
     run.executions.create(
-        call_key="call_1",
-        tool="refund",
+        call_key=f"call_1 {EVIL}",
+        tool=f"refund {EVIL}",
         digest="d",
         epoch=1,
         outcome=codec.dumps({"output": EVIL}),
