@@ -106,7 +106,7 @@ class Meanwhile:
     ("status", "code", "printed"),
     [
         (RunStatus.COMPLETED, 0, "It is done."),
-        (RunStatus.FAILED, 1, "The run was failed. No luck."),
+        (RunStatus.FAILED, 1, "The run failed. No luck."),
         (RunStatus.CANCELLED, 1, "The run was cancelled. No luck."),
     ],
 )

@@ -99,7 +99,8 @@ def told(run: Run) -> str:
     if run.status == RunStatus.WAITING:
         waits = "\n".join(f"  {request}" for request in open_requests(run))
         return f"Waiting for a decision on:\n{waits}"
-    return inert.plain(f"The run was {run.status}. {run.error}".strip())
+    ended = "failed" if run.status == RunStatus.FAILED else f"was {run.status}"
+    return inert.plain(f"The run {ended}. {run.error}".strip())
 
 
 def open_requests(run: Run) -> list[str]:
