@@ -14,7 +14,7 @@ from .calls import ClaimStatus, OpenCall, Outcome, OutcomeKind, Verdict, Verdict
 from .config import ToolErrorFormatterArgs
 from .context import ToolContext
 from .drive import Drive, cancel_all
-from .errors import RunStopped, UserError
+from .errors import RunInterrupted, RunStopped, UserError
 from .events import RunItemStreamEvent
 from .items import ToolCallOutputItem
 from .tools import FunctionTool, InvalidToolArguments, settled
@@ -45,9 +45,20 @@ class _Settling:
         for task in [task for task in self.tasks if task.done()]:
             del self.tasks[task]
             if not task.cancelled() and (error := task.exception()):
-                self.failures.append(error)
-                if isinstance(error, RunStopped):
-                    self.run.stopping.set()
+                self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Start nothing more; what runs may still end."""
+        self.failures.append(error)
+        if isinstance(error, RunStopped):
+            self.run.stopping.set()
+
+    async def look_up(self) -> None:
+        """Take in what has been decided by now."""
+        try:
+            await _apply_verdicts(self.run)
+        except RunInterrupted as error:
+            self.fail(error)
 
 
 async def settle_calls(run: Drive) -> None:
@@ -60,7 +71,7 @@ async def settle_calls(run: Drive) -> None:
         return
     settling = _Settling(run)
     try:
-        await _apply_verdicts(run)
+        await settling.look_up()
         while True:
             if not settling.failures and not run.stopping.is_set():
                 settling.start_ready()
@@ -90,7 +101,7 @@ async def _wait_for_news(settling: _Settling) -> None:
             {*tasks, changed, stopped}, return_when=asyncio.FIRST_COMPLETED
         )
         if changed.done():
-            await _apply_verdicts(run)
+            await settling.look_up()
     finally:
         await cancel_all({changed, stopped})
     settling.collect()

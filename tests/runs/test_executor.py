@@ -251,6 +251,8 @@ async def test_stopping_a_working_run_ends_it_once_its_tools_have_ended(
     await until(lambda: effects == ["ship 1"] and pending(run), "the effect")
 
     await sync_to_async(services.stop_run)(run.pk, by=None)
+    await until(lambda: executor._held[run.pk].stopping, "the stop")
+    await sync_to_async(lambda: None)()
     release.set()
     run = await until_status(run, RunStatus.CANCELLED)
 
