@@ -34,7 +34,7 @@ from .engine import (
     RunStopped,
     TurnStartedStreamEvent,
 )
-from .engine.drive import cancel_all
+from .engine.cancel import cancel_all
 from .engine.models import close_clients
 from .errors import RunError
 from .journal import DurableGate, DurableJournal, gated_calls

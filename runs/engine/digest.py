@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import rfc8785
@@ -18,6 +19,8 @@ JSONObject: TypeAlias = dict[str, Any]
 
 DIGEST_VERSION = 1
 MAX_SAFE_INTEGER = 2**53 - 1
+MAX_DEPTH = 64
+_TOO_DEEP = f"The arguments are nested deeper than {MAX_DEPTH} levels."
 
 
 class MalformedArguments(ValueError):
@@ -28,37 +31,53 @@ def parse_arguments(text: str) -> JSONObject:
     """Return the object that `text` holds.
 
     Raises MalformedArguments for what is not JSON or not an object, and for duplicate
-    keys, NaN, infinities, lone surrogates and nesting too deep to read.
+    keys, NaN, infinities, lone surrogates and more than MAX_DEPTH levels.
     """
+    value, _ = _read(text)
+    return value
+
+
+def _read(text: str) -> tuple[JSONObject, bool]:
+    """Return the object, and whether every reader sees the same numbers in it."""
+    exact = True
+
+    def number(digits: str) -> float:
+        nonlocal exact
+        value = _finite(digits)
+        exact = exact and Decimal(repr(value)) == Decimal(digits)
+        return value
+
     try:
         value = json.loads(
             text,
             object_pairs_hook=_without_duplicates,
             parse_constant=_refuse_constant,
-            parse_float=_finite,
+            parse_float=number,
         )
         text.encode("utf-8")
+        exact = _has_safe_integers(value, depth=1) and exact
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise MalformedArguments("The arguments hold a lone surrogate.") from None
     except RecursionError:
-        raise MalformedArguments("The arguments are nested too deep.") from None
+        raise MalformedArguments(_TOO_DEEP) from None
     except MalformedArguments:
         raise
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise MalformedArguments(f"The arguments are not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MalformedArguments(
             f"The arguments are {_kind(value)}; they must be a JSON object."
         )
-    return value
+    return value, exact
 
 
 def call_digest(*, tool: str, schema_hash: str, agent_path: str, arguments: str) -> str:
     """Return the SHA-256, in hex, of what a call is.
 
-    `arguments` is the text as the model wrote it. Where it holds an integer that some
-    readers round (beyond ±(2^53-1)), or is malformed, the text itself is digested.
+    `arguments` is the text as the model wrote it. Where it holds a number that some
+    readers round (an integer beyond ±(2^53-1), a fraction of more digits than a double
+    has), or is malformed, the text itself is digested.
     Source: RFC 8785 (JSON Canonicalization Scheme).
     """
     subject: JSONObject = {
@@ -79,21 +98,23 @@ def schema_hash(name: str, schema: JSONObject) -> str:
 
 def _digested_arguments(text: str) -> JSONObject:
     try:
-        value = parse_arguments(text)
+        value, exact = _read(text)
     except MalformedArguments:
         # Bytes in hex: a malformed text may hold what canonical JSON cannot.
         return {"arguments_bytes": text.encode("utf-8", "surrogatepass").hex()}
-    if _holds_unsafe_integer(value):
-        return {"arguments_text": text}
-    return {"arguments": value}
+    return {"arguments": value} if exact else {"arguments_text": text}
 
 
-def _holds_unsafe_integer(value: Any) -> bool:
+def _has_safe_integers(value: Any, *, depth: int) -> bool:
+    # The depth is fixed, so that what is malformed does not depend on the stack.
+    if depth > MAX_DEPTH:
+        raise MalformedArguments(_TOO_DEEP)
     if isinstance(value, dict):
-        return any(_holds_unsafe_integer(part) for part in value.values())
+        value = list(value.values())
     if isinstance(value, list):
-        return any(_holds_unsafe_integer(part) for part in value)
-    return isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER
+        inside = [_has_safe_integers(part, depth=depth + 1) for part in value]
+        return all(inside)
+    return not isinstance(value, int) or abs(value) <= MAX_SAFE_INTEGER
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> JSONObject:

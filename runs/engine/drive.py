@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from .cancel import cancel_all, is_leaked_cancel
 from .config import RunConfig
-from .errors import RunStopped
+from .errors import ModelCallError, RunStopped, UserError
 from .events import StreamEvent
 from .ports import Ports
 from .state import RunState
@@ -40,8 +41,14 @@ class Drive:
     """Held while the state changes and the change is stored: one order for both."""
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what `work` gives. Raises RunStopped, and ends it, on a stop."""
-        task = asyncio.ensure_future(work)
+        """Return what `work` gives. Raises RunStopped, and ends it, on a stop.
+
+        A cancellation that nobody asked for, and an exit, are failures of `work`.
+        """
+        if self.stopping.is_set():
+            work.close()
+            raise RunStopped("The run was stopped.")
+        task = asyncio.ensure_future(_contained(work))
         stop = asyncio.ensure_future(self.stopping.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -52,8 +59,12 @@ class Drive:
             await cancel_all({task, stop})
 
 
-async def cancel_all(tasks: set[asyncio.Task[Any]] | set[asyncio.Future[Any]]) -> None:
-    """Cancel `tasks` and wait until each has ended; what they raise is dropped."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _contained(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except SystemExit as error:
+        raise UserError(f"Code of the agent asked to exit ({error.code}).") from error
+    except asyncio.CancelledError as error:
+        if is_leaked_cancel():
+            raise ModelCallError("The call of the model was cancelled.") from error
+        raise

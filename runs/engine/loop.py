@@ -25,7 +25,7 @@ async def drive(run: Drive) -> None:
     except AgentsException as error:
         error.run_state = run.state
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failure = UserError(f"The run failed: {type(error).__name__}: {error}")
         failure.run_state = run.state
         raise failure from error

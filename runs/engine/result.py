@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
+from .cancel import cancel_all
 from .context import RunContextWrapper, TContext
 from .digest import JSONObject
-from .drive import Drive, cancel_all
+from .drive import Drive
 from .events import AgentUpdatedStreamEvent, StreamEvent
 from .items import RunItem, ToolApprovalItem
 from .loop import drive

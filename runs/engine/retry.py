@@ -16,7 +16,6 @@ import openai
 
 from .config import ModelRetryBackoffSettings, ModelRetrySettings
 from .errors import ModelCallError
-from .ports import Clock
 
 T = TypeVar("T")
 
@@ -28,7 +27,7 @@ async def with_retries(
     attempt: Callable[[int], Awaitable[T]],
     *,
     settings: ModelRetrySettings,
-    clock: Clock,
+    sleep: Callable[[float], Awaitable[None]],
     on_retry: Callable[[int, Exception], Awaitable[None]],
 ) -> T:
     """Return what `attempt` gives, called with 1, 2, … until one succeeds.
@@ -48,7 +47,7 @@ async def with_retries(
                     raise
                 raise failure from error
             await on_retry(number, error)
-        await clock.sleep(wait_s)
+        await sleep(wait_s)
         number += 1
 
 

@@ -10,10 +10,19 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from .calls import ClaimStatus, OpenCall, Outcome, OutcomeKind, Verdict, VerdictKind
+from .calls import (
+    Call,
+    ClaimStatus,
+    OpenCall,
+    Outcome,
+    OutcomeKind,
+    Verdict,
+    VerdictKind,
+)
+from .cancel import cancel_all, is_leaked_cancel
 from .config import ToolErrorFormatterArgs
 from .context import ToolContext
-from .drive import Drive, cancel_all
+from .drive import Drive
 from .errors import RunInterrupted, RunStopped, UserError
 from .events import RunItemStreamEvent
 from .items import ToolCallOutputItem
@@ -185,6 +194,9 @@ async def _run_once(run: Drive, open_call: OpenCall) -> tuple[Outcome | None, An
     call = open_call.call
     tools = await run.state.current_agent.get_all_tools(run.state.context)
     tool = next((tool for tool in tools if tool.name == call.tool), None)
+    if tool is not None and not _is_the_tool_called(tool, call):
+        text = f"{call.tool} has changed since it was called; call it again."
+        return Outcome(kind=OutcomeKind.INVALID, output=text), None
     if tool is None:
         names = ", ".join(tool.name for tool in tools) or "none"
         text = f"There is no tool named {call.tool!r}. The tools are: {names}."
@@ -201,6 +213,12 @@ async def _run_once(run: Drive, open_call: OpenCall) -> tuple[Outcome | None, An
             return None, None
         idempotency_key = claim.idempotency_key
     return await _invoke(run, tool, open_call, idempotency_key)
+
+
+def _is_the_tool_called(tool: FunctionTool, call: Call) -> bool:
+    """Say whether the tool of that name is, by now, still the one the call is of."""
+    asks_now = tool.needs_approval is True
+    return tool.schema_hash == call.schema_hash and (call.gated or not asks_now)
 
 
 async def _invoke(
@@ -224,19 +242,30 @@ async def _invoke(
         return Outcome(kind=OutcomeKind.SUCCEEDED, output=_text(value)), value
     except InvalidToolArguments as error:
         return Outcome(kind=OutcomeKind.INVALID, output=str(error)), None
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
+        if is_leaked_cancel():
+            return await _failure(tool, context, error), None
         if not run.stopping.is_set():
             raise
         return Outcome(kind=OutcomeKind.UNKNOWN, output=STOPPED), None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if deadline.expired():
             return Outcome(kind=OutcomeKind.FAILED, output=_late(tool)), None
-        if tool.failure_error_function is None:
-            raise ToolFailed(
-                f"Tool {tool.name!r} failed: {type(error).__name__}: {error}"
-            ) from error
-        text = str(await settled(tool.failure_error_function(context, error)))
-        return Outcome(kind=OutcomeKind.FAILED, output=text), None
+        return await _failure(tool, context, error), None
+
+
+async def _failure(
+    tool: FunctionTool, context: ToolContext[Any], error: BaseException
+) -> Outcome:
+    """Return what the model is told of it. Raises ToolFailed when the run is to end."""
+    if tool.failure_error_function is None:
+        raise ToolFailed(
+            f"Tool {tool.name!r} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(error, Exception):
+        error = RuntimeError(f"{type(error).__name__} {error}".strip())
+    text = str(await settled(tool.failure_error_function(context, error)))
+    return Outcome(kind=OutcomeKind.FAILED, output=text)
 
 
 def _late(tool: FunctionTool) -> str:

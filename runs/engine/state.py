@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -31,6 +32,9 @@ from .usage import Usage
 if TYPE_CHECKING:
     from .agent import Agent
     from .models.interface import ModelResponse
+
+
+MAX_CALL_ID = 500
 
 
 class RunState(Generic[TContext]):
@@ -249,17 +253,25 @@ class RunState(Generic[TContext]):
         self.responses.append(record)
         return LogEntry(kind="response", payload=record)
 
-    def open_call(self, call: Call) -> None:
-        """Take in a new call. Raises ModelBehaviorError when its id was used before."""
-        if not call.call_id:
-            raise ModelBehaviorError(f"The model called {call.tool} without a call id.")
-        if call.call_id in self._calls:
-            raise ModelBehaviorError(
-                f"The model used call id {call.call_id!r} again, for {call.tool}; "
-                "every call needs an id of its own."
-            )
-        self._calls[call.call_id] = call.key
-        self.open[call.key] = OpenCall(call=call)
+    def open_calls(self, calls: Sequence[Call]) -> None:
+        """Take in the calls of an answer, all or none.
+
+        Raises ModelBehaviorError when an id is missing, too long or was used before.
+        """
+        ids = Counter(call.call_id for call in calls)
+        for call in calls:
+            if not 0 < len(call.call_id) <= MAX_CALL_ID or "\x00" in call.call_id:
+                raise ModelBehaviorError(
+                    f"The model called {call.tool} without a call id that can be kept."
+                )
+            if call.call_id in self._calls or ids[call.call_id] > 1:
+                raise ModelBehaviorError(
+                    f"The model used call id {call.call_id!r} again, for {call.tool}; "
+                    "every call needs an id of its own."
+                )
+        for call in calls:
+            self._calls[call.call_id] = call.key
+            self.open[call.key] = OpenCall(call=call)
 
     def close_call(self, call: Call, item: ToolCallOutputItem) -> LogEntry:
         """Put the call's output in its place."""

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from pydantic import ValidationError
 
 from .calls import Review
+from .cancel import is_leaked_cancel
 from .context import RunContextWrapper, ToolContext
 from .digest import JSONObject, MalformedArguments, parse_arguments, schema_hash
 from .schema import DocstringStyle, FuncSchema, function_schema
 from .strict_schema import ensure_strict_json_schema
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -27,6 +29,9 @@ IsEnabled: TypeAlias = bool | Callable[[RunContextWrapper[Any], "Agent[Any]"], A
 FailureText: TypeAlias = Callable[
     [RunContextWrapper[Any], Exception], str | Awaitable[str]
 ]
+
+
+MAX_FAULTS = 10
 
 
 class InvalidToolArguments(ValueError):
@@ -90,7 +95,9 @@ class FunctionTool:
             return True, str(error)
         try:
             asked = await settled(self.needs_approval(ctx, parsed, call_id))
-        except Exception as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and not is_leaked_cancel():
+                raise
             return True, f"Its approval rule failed: {type(error).__name__}: {error}"
         return bool(asked), "Its approval rule asks for a person."
 
@@ -175,7 +182,7 @@ def _invoker(
             args.insert(0, ctx)
         if inspect.iscoroutinefunction(function):
             return await function(*args, **kwargs)
-        return await settled(await asyncio.to_thread(function, *args, **kwargs))
+        return await settled(await in_thread(function, *args, **kwargs))
 
     return invoke
 
@@ -188,10 +195,16 @@ def _checked(schema: FuncSchema, arguments: str) -> Any:
     except MalformedArguments as error:
         raise InvalidToolArguments(str(error)) from error
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        )
         raise InvalidToolArguments(
-            f"The arguments do not fit {schema.name}: {faults}."
+            f"The arguments do not fit {schema.name}: {_faults(error)}."
         ) from error
+
+
+def _faults(error: ValidationError) -> str:
+    """Return what is wrong, short enough for a model to read."""
+    faults = [
+        f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+    more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
+    return "; ".join([fault[:300] for fault in faults[:MAX_FAULTS]] + more)

@@ -49,9 +49,17 @@ async def ask_model(run: Drive) -> None:
     if state.max_turns is not None and state.turn >= state.max_turns:
         raise MaxTurnsExceeded(state.max_turns)
     await _admit_input(run)
-    tools = await state.current_agent.get_all_tools(state.context)
-    response = await _answer(run, tools)
+    instructions, tools = await run.unless_stopped(_prompt(run))
+    response = await _answer(run, instructions, tools)
     await _take(run, response, tools)
+
+
+async def _prompt(run: Drive) -> tuple[str | None, list[FunctionTool]]:
+    state, agent = run.state, run.state.current_agent
+    return (
+        await agent.get_system_prompt(state.context),
+        await agent.get_all_tools(state.context),
+    )
 
 
 async def _admit_input(run: Drive) -> None:
@@ -69,12 +77,13 @@ async def _admit_input(run: Drive) -> None:
         await run.emit(RunItemStreamEvent("input_added", item))
 
 
-async def _answer(run: Drive, tools: list[FunctionTool]) -> ModelResponse:
+async def _answer(
+    run: Drive, instructions: str | None, tools: list[FunctionTool]
+) -> ModelResponse:
     """Return the model's whole answer, asking again while that may help."""
     state, agent = run.state, run.state.current_agent
     settings = agent.model_settings.resolve(run.config.model_settings)
     model = _model(run)
-    instructions = await agent.get_system_prompt(state.context)
     request = state.model_input()
 
     async def attempt(number: int) -> ModelResponse:
@@ -92,9 +101,13 @@ async def _answer(run: Drive, tools: list[FunctionTool]) -> ModelResponse:
     return await with_retries(
         attempt,
         settings=settings.retry or ModelRetrySettings(),
-        clock=run.ports.clock,
+        sleep=lambda wait_s: run.unless_stopped(_wait(run, wait_s)),
         on_retry=withdraw,
     )
+
+
+async def _wait(run: Drive, wait_s: float) -> None:
+    await run.ports.clock.sleep(wait_s)
 
 
 async def _ask(
@@ -148,14 +161,10 @@ async def _take(run: Drive, response: ModelResponse, tools: list[FunctionTool]) 
     """Store the answer, and with it the requests its gated calls open."""
     state = run.state
     made = [_item(run, raw) for raw in map(_plain, response.output)]
-    calls = [
-        await _call(run, item.raw, tools)
-        for item, _ in made
-        if isinstance(item, ToolCallItem)
-    ]
+    asked = [item.raw for item, _ in made if isinstance(item, ToolCallItem)]
+    calls = await run.unless_stopped(_calls(run, asked, tools))
     async with run.writing:
-        for call in calls:
-            state.open_call(call)
+        state.open_calls(calls)
         entries = [state.add(item) for item, _ in made]
         entries.append(state.add_response(response, len(made)))
         if not calls:
@@ -182,6 +191,12 @@ def _item(run: Drive, raw: JSONObject) -> tuple[RunItem, ItemEventName]:
     kind, name = _ITEM_TYPES.get(str(raw.get("type")), _OTHER)
     key = str(raw.get("call_id") or "") if kind is ToolCallItem else ""
     return kind(agent=run.state.current_agent, raw=raw, call_key=key), name
+
+
+async def _calls(
+    run: Drive, asked: Sequence[JSONObject], tools: Sequence[FunctionTool]
+) -> list[Call]:
+    return [await _call(run, raw, tools) for raw in asked]
 
 
 async def _call(run: Drive, raw: JSONObject, tools: Sequence[FunctionTool]) -> Call:

@@ -1,0 +1,30 @@
+"""Cancelling, by us and by others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+CANCEL_PATIENCE_S = 5.0
+
+
+def is_leaked_cancel() -> bool:
+    """Say whether a CancelledError just caught came from code called, not to us."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() == 0
+
+
+async def cancel_all(tasks: Collection[asyncio.Future[Any]]) -> None:
+    """Cancel `tasks` and wait until they have ended; what they raise is dropped.
+
+    One that will not end is left behind after CANCEL_PATIENCE_S.
+    """
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return
+    ended, _ = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE_S)
+    for task in ended:
+        if not task.cancelled():
+            task.exception()  # seen, so that nobody is told of it
