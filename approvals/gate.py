@@ -17,6 +17,7 @@ from .models import ApprovalRequest, Decision, RequestStatus
 from .models import Verdict as Said
 
 IN_DOUBT = "It started, and nobody saw how it ended."
+_TO_ASK_AGAIN = (RequestStatus.CANCELLED, RequestStatus.SUPERSEDED)
 _DECIDED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.ANSWERED)
 
 
@@ -24,27 +25,28 @@ class DatabaseGate:
     """See `runs.gate.Gate`."""
 
     def propose(self, run: Run, calls: Sequence[Call]) -> None:
+        known = _latest_of(run, calls)
         for call in calls:
-            latest = _latest(run, call.key)
-            if latest is None or latest.status == RequestStatus.CANCELLED:
-                request = _open(run, call, latest, ApprovalRequest.Kind.APPROVAL)
-                services.apply_rules(request)
+            latest = known.get(call.key)
+            if latest is None or latest.status in _TO_ASK_AGAIN:
+                services.apply_rules(_open_again(run, call, latest))
 
     def reconcile(self, run: Run, call: Call, evidence: dict[str, Any]) -> None:
-        latest = _latest(run, call.key)
+        latest = _latest_of(run, [call]).get(call.key)
         if latest is None or not _asks_whether_it_happened(latest, evidence):
             _open(run, call, latest, ApprovalRequest.Kind.RECONCILE, evidence)
 
     def verdicts(self, run: Run, calls: Sequence[Call]) -> dict[str, Verdict]:
         found = {}
+        known = _latest_of(run, calls)
         for call in calls:
-            latest = _latest(run, call.key)
+            latest = known.get(call.key)
             if latest and latest.status in _DECIDED and latest.digest == call.digest:
                 found[call.key] = _verdict(latest.decision)
         return found
 
     def permit(self, run: Run, call: Call) -> UUID | None:
-        latest = _latest(run, call.key)
+        latest = _latest_of(run, [call]).get(call.key)
         decision = _approval(latest, call.current_digest()) if latest else None
         if decision is None:
             raise ClaimRefused(
@@ -54,21 +56,35 @@ class DatabaseGate:
         return decision.pk if decision.release_at <= timezone.now() else None
 
     def close(self, run: Run) -> None:
+        now = timezone.now()
+        run.rules.filter(revoked_at=None).update(revoked_at=now)
+        started = run.executions.values("call_key")
+        unused = run.requests.filter(status=RequestStatus.APPROVED).exclude(
+            call_key__in=started
+        )
+        unused.update(status=RequestStatus.SUPERSEDED, updated_at=now)
         for request in run.requests.filter(status=RequestStatus.PENDING):
-            now = timezone.now()
             request.status = RequestStatus.CANCELLED
             request.decided_at = request.updated_at = now
             request.save(update_fields=["status", "decided_at", "updated_at"])
             services.announce(request)
 
 
-def _latest(run: Run, call_key: str) -> ApprovalRequest | None:
-    return (
-        run.requests.filter(call_key=call_key)
-        .select_related("decision")
-        .order_by("-revision")
-        .first()
-    )
+def _latest_of(run: Run, calls: Sequence[Call]) -> dict[str, ApprovalRequest]:
+    """Return the newest request of each call by its key, in one query."""
+    requests = run.requests.filter(call_key__in=[call.key for call in calls])
+    in_order = requests.select_related("decision").order_by("revision")
+    return {request.call_key: request for request in in_order}
+
+
+def _open_again(
+    run: Run, call: Call, latest: ApprovalRequest | None
+) -> ApprovalRequest:
+    """Ask about a call: anew, or what was asked before its run ended for a while."""
+    if latest is None or latest.kind == ApprovalRequest.Kind.APPROVAL:
+        return _open(run, call, latest, ApprovalRequest.Kind.APPROVAL)
+    evidence = codec.loads(latest.evidence)
+    return _open(run, call, latest, ApprovalRequest.Kind.RECONCILE, evidence)
 
 
 def _approval(request: ApprovalRequest, digest: str) -> Decision | None:
@@ -115,7 +131,7 @@ def _open(
         summary=_summary(call),
         why=codec.storable(call.why or IN_DOUBT)[:500],
         reviewers=review.reviewers,
-        votes_needed=review.approvals if kind == ApprovalRequest.Kind.APPROVAL else 1,
+        votes_needed=review.approvals,
         warnings=display.count_warnings(call.arguments)
         + display.count_warnings(call.tool),
         evidence=codec.dumps(evidence) if evidence else "",
@@ -142,8 +158,8 @@ def _summary(call: Call) -> str:
                 {name: inert.plain(str(value)) for name, value in values.items()}
             )
             return codec.storable(told)[:300]
-        except (KeyError, ValueError):
-            pass  # the model left out what the line is made of
+        except (LookupError, ValueError, AttributeError, TypeError):
+            pass  # the model left out, or changed, what the line is made of
     return codec.storable(display.summary_line(call.tool, call.arguments))[:300]
 
 

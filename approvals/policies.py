@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import AnonymousUser, Permission, User
-from django.db.models import Exists, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from runs.engine import Risk
+from runs.models import Run
 
-from .models import ApprovalRequest, Decision, RequestStatus, Rule, Verdict
+from .models import (
+    ApprovalRequest,
+    Decision,
+    RequestStatus,
+    Rule,
+    Verdict,
+    Vote,
+)
 
 DECIDE = "decide_request"
 SEE = "view_approvalrequest"
@@ -36,18 +44,24 @@ def votable_by(
     Who may is part of the query: a decision is one conditional UPDATE on it, so that
     nothing can change between the check and the vote.
     """
-    grants = _grants(user, DECIDE) if user.is_active else Permission.objects.none()
     groups = user.groups.values("name")
-    return (
-        ApprovalRequest.objects.filter(
-            Exists(grants),
-            Q(reviewers="") | Q(reviewers__in=groups),
-            pk=request.pk,
-            status=RequestStatus.PENDING,
-            digest=digest,
-        )
-        .exclude(run__requester_id=user.pk)
-        .exclude(vote_set__voter_id=user.pk)
+    spoke = Run.speakers.through.objects.filter(
+        run_id=OuterRef("run_id"), user_id=user.pk
+    )
+    asked = Run.objects.filter(pk=OuterRef("run_id"), requester_id=user.pk)
+    voted = Vote.objects.filter(request_id=OuterRef("pk"), voter_id=user.pk)
+    # Subqueries and no joins: with a join the UPDATE would first select the rows, and
+    # not look at them again after it has waited for a lock.
+    return ApprovalRequest.objects.filter(
+        Exists(User.objects.filter(pk=user.pk, is_active=True)),
+        Exists(_grants(user, DECIDE)),
+        ~Exists(spoke),
+        ~Exists(asked),
+        ~Exists(voted),
+        Q(reviewers="") | Q(reviewers__in=groups),
+        pk=request.pk,
+        status=RequestStatus.PENDING,
+        digest=digest,
     )
 
 
@@ -57,6 +71,8 @@ def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
         return f"This request is already {request.get_status_display().lower()}."
     if request.run.requester_id == user.pk:
         return "You started this run; someone else must decide."
+    if request.run.speakers.filter(pk=user.pk).exists():
+        return "You have written to this run; someone else must decide."
     if not holds(user, DECIDE):
         return "You are not a reviewer; ask an admin to add you to a reviewers group."
     if request.reviewers and not user.groups.filter(name=request.reviewers).exists():
@@ -82,12 +98,13 @@ def why_not_always(request: ApprovalRequest) -> str | None:
 def covering_rule(request: ApprovalRequest) -> Rule | None:
     """Return the Rule that decides the request, or None: a person is asked.
 
-    Deny goes before allow. A changed schema, an expired, revoked or used-up Rule, a
-    call that was denied in this run before, and all `why_not_always` names: ask.
+    Deny goes before allow. A changed schema, an expired, revoked or used-up Rule, one
+    whose maker may not decide any more, a call that was denied in this run before, and
+    all that `why_not_always` names: ask.
     """
     if why_not_always(request) is not None:
         return None
-    rules = [rule for rule in _rules_for(request) if not _is_used_up(rule)]
+    rules = [rule for rule in _rules_for(request) if _holds_still(rule, request)]
     denying = [rule for rule in rules if rule.verdict == Verdict.REJECT]
     if denying:
         return denying[0]
@@ -131,8 +148,10 @@ def _rules_for(request: ApprovalRequest) -> QuerySet[Rule]:
     )
 
 
-def _is_used_up(rule: Rule) -> bool:
-    return rule.use_cap is not None and rule.uses >= rule.use_cap
+def _holds_still(rule: Rule, request: ApprovalRequest) -> bool:
+    """A Rule says no more than its maker may say by now."""
+    used_up = rule.use_cap is not None and rule.uses >= rule.use_cap
+    return not used_up and why_not_decide(rule.creator, request) is None
 
 
 def _was_denied_before(request: ApprovalRequest) -> bool:

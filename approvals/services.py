@@ -16,7 +16,7 @@ from django.utils import timezone
 from runs import codec
 from runs.live.pokes import poke
 from runs.models import EventKind
-from runs.services import record_event, wake
+from runs.services import lock, record_event, wake
 
 from . import audit, policies
 from .errors import AlreadyDecided, DecisionError, InvalidDecision, NotAllowed, Stale
@@ -69,7 +69,7 @@ def decide(
     request's digest, NotAllowed; ApprovalRequest.DoesNotExist.
     """
     with transaction.atomic():
-        request = ApprovalRequest.objects.select_related("run").get(pk=request_id)
+        request = _locked(request_id)
         verdict = _fitting(verdict, request, output=output, always=always)
         reason, output = _storable(reason), _storable(output)
         if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
@@ -116,6 +116,13 @@ def announce(request: ApprovalRequest, *, by: str = "") -> None:
     payload = {"request": str(request.pk), "status": request.status, "by": by}
     record_event(request.run_id, EventKind.REQUEST, payload, call_key=request.call_key)
     poke(QUEUE)
+
+
+def _locked(request_id: UUID) -> ApprovalRequest:
+    """Return the request with its run locked: every writer locks the run first."""
+    run_id = ApprovalRequest.objects.values_list("run_id", flat=True).get(pk=request_id)
+    lock(run_id)
+    return ApprovalRequest.objects.select_related("run").get(pk=request_id)
 
 
 def _fitting(

@@ -48,6 +48,8 @@ from .services.lease import Lease
 
 logger = logging.getLogger(__name__)
 
+TICK_S = 1.0
+HELD_LOOK_S = 1.0
 # A loop that has not ticked for this long drives nothing: its leases may go.
 LOOP_SILENCE = timedelta(seconds=20)
 
@@ -83,6 +85,7 @@ class Executor:
     concurrency: int
     _held: dict[UUID, Execution] = field(default_factory=dict, init=False)
     _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict, init=False)
+    _abandoned: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _db: DatabaseThread = field(default_factory=DatabaseThread, init=False)
     _presence: Presence = field(default_factory=Presence, init=False)
     _leaving: bool = field(default=False, init=False)
@@ -94,7 +97,10 @@ class Executor:
         self._heartbeat = Heartbeat(self)
         self._heartbeat.start()
         embedded.listen(self._woken)
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._helpers = {
+            asyncio.create_task(self._sweep()),
+            asyncio.create_task(self._tick()),
+        }
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Finish the steps in hand, give the runs back and leave.
@@ -108,14 +114,14 @@ class Executor:
             return
         self._leaving = True
         embedded.forget(self._woken)
-        self._sweeper.cancel()
+        await cancel_all(self._helpers)
         for execution in self._held.values():
             if execution.streaming is not None:
                 execution.streaming.cancel("after_turn")
         if tasks := list(self._tasks.values()):
             await asyncio.wait(tasks, timeout=grace_s)
             late = list(self._held.values())
-            await cancel_all(set(self._tasks.values()))
+            await cancel_all([*self._tasks.values(), *self._abandoned])
             for execution in late:
                 with contextlib.suppress(LeaseLost):
                     await self._db.run(leases.release, execution.lease)
@@ -133,18 +139,23 @@ class Executor:
         """Look for work whenever something is woken, and every so often anyway."""
         every_s = settings.PLACET_SWEEP_EVERY.total_seconds()
         while True:
-            self._heartbeat.tick()
             self._look_again.clear()
             try:
                 await self._free_the_dead()
                 await self._look()
-            except DatabaseError:
-                logger.exception("The sweeper could not look for work")
+            except Exception:
+                logger.exception("The sweeper could not look for work; it tries again")
             try:
                 async with asyncio.timeout(every_s):
                     await self._look_again.wait()
             except TimeoutError:
                 continue
+
+    async def _tick(self) -> None:
+        """Tell the heartbeat that the loop is alive, however busy the database is."""
+        while True:
+            self._heartbeat.tick()
+            await asyncio.sleep(TICK_S)
 
     async def _free_the_dead(self) -> None:
         """Take over at once from processes of this machine that died."""
@@ -155,8 +166,7 @@ class Executor:
     async def _look(self) -> None:
         if self._held:
             for news in await self._db.run(leases.news, list(self._held)):
-                if execution := self._held.get(news.run_id):
-                    execution.look(news)
+                self._take_notice(news)
         free = self.concurrency - len(self._tasks)
         if free <= 0:
             return
@@ -167,9 +177,23 @@ class Executor:
             self._tasks[run_id] = task
             task.add_done_callback(partial(self._ended, run_id))
 
-    def _ended(self, run_id: UUID, _: asyncio.Task[None]) -> None:
-        del self._tasks[run_id]
-        self._held.pop(run_id, None)
+    def _take_notice(self, news: leases.Held) -> None:
+        execution = self._held.get(news.run_id)
+        if execution is None:
+            return
+        if news.epoch == execution.lease.epoch:
+            execution.look(news)
+            return
+        # Taken from us. What its tools still do is evidence; the run itself is free,
+        # also for this process.
+        del self._held[news.run_id]
+        self._abandoned.add(self._tasks.pop(news.run_id))
+
+    def _ended(self, run_id: UUID, task: asyncio.Task[None]) -> None:
+        self._abandoned.discard(task)
+        if self._tasks.get(run_id) is task:
+            del self._tasks[run_id]
+            self._held.pop(run_id, None)
         self._look_again.set()
 
     @property
@@ -209,6 +233,8 @@ class Executor:
             except LeaseLost:
                 raise
             except (AgentsException, RunError) as error:
+                if isinstance(error.__cause__, DatabaseError):
+                    raise error.__cause__ from error
                 await self._fail(lease, str(error))
                 return
             except DatabaseError:
@@ -232,6 +258,14 @@ class Executor:
                 return
             if self._leaving and not result.interruptions:
                 await self._db.run(leases.release, lease)
+                return
+            if any(open_call.held for open_call in result.state.open.values()):
+                await asyncio.sleep(HELD_LOOK_S)
+                continue
+            if not result.interruptions:
+                await self._fail(
+                    lease, "The run ended without an answer or a question."
+                )
                 return
             if await self._db.run(leases.park, lease):
                 return

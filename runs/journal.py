@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db import OperationalError
+
 from .db import DatabaseThread
 from .engine import Call, Claim, LogEntry, Outcome, RunState, Verdict
 from .engine.digest import JSONObject
 from .services import steps
 from .services.lease import Lease
+
+RECORD_AGAIN_S = (0.1, 1.0, 3.0)
 
 
 def gated_calls(state: RunState[Any]) -> list[Call]:
@@ -57,8 +61,24 @@ class DurableJournal:
         outcome: Outcome,
         entries: Sequence[LogEntry],
     ) -> None:
+        head = state.head()
+        for wait_s in RECORD_AGAIN_S:
+            try:
+                return await self._record(call, outcome, entries, head)
+            except OperationalError:
+                # The effect has happened: its outcome is worth another try.
+                await asyncio.sleep(wait_s)
+        await self._record(call, outcome, entries, head)
+
+    async def _record(
+        self,
+        call: Call,
+        outcome: Outcome,
+        entries: Sequence[LogEntry],
+        head: JSONObject,
+    ) -> None:
         await self.db.run(
-            steps.record_outcome, self.lease, call, outcome, entries, state.head()
+            steps.record_outcome, self.lease, call, outcome, entries, head
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,12 @@ from . import codec, registry
 from .engine import Agent, InvalidRunState, RunState
 from .engine.digest import JSONObject
 from .engine.restore import read_head, read_item, restore
-from .models import Conversation, EventKind, Run, RunEvent
+from .models import Conversation, EventKind, Run, RunEvent, ToolExecution
 
 NEVER_RUN = "This call was not run: the run ended first."
+IN_DOUBT = (
+    "This call started and nobody saw how it ended; find out before doing it again."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,10 @@ def load(run_id: Any) -> LoadedRun:
         history=_history(run),
         context=_context(run),
     )
+    for open_call in state.open.values():
+        # Decision rows are the only truth; what the head remembers may be older.
+        open_call.verdict = None
+        open_call.in_doubt = False
     return LoadedRun(
         agent=agent,
         state=state,
@@ -83,11 +91,14 @@ def _history(run: Run) -> list[JSONObject]:
     rows = RunEvent.objects.filter(
         run_id__in=earlier, run__state_inactive_at=None, kind=EventKind.ITEM
     )
-    items = [
-        event.data["raw"]
-        for event in sorted(rows, key=lambda row: (earlier.index(row.run_id), row.seq))
-    ]
-    return answered(items)
+    place = {pk: index for index, pk in enumerate(earlier)}
+    ordered = sorted(rows, key=lambda row: (place[row.run_id], row.seq))
+    started = set(
+        ToolExecution.objects.filter(run_id__in=earlier).values_list(
+            "call_key", flat=True
+        )
+    )
+    return answered([row.data["raw"] for row in ordered], started)
 
 
 def _followed(run: Run) -> list[Any]:
@@ -103,8 +114,11 @@ def _followed(run: Run) -> list[Any]:
     return chain[::-1]
 
 
-def answered(items: list[JSONObject]) -> list[JSONObject]:
-    """Return `items` with an output for each call: an orphan confuses every model."""
+def answered(items: list[JSONObject], started: Collection[str]) -> list[JSONObject]:
+    """Return `items` with an output for each call: an orphan confuses every model.
+
+    `started` are the calls that may have had their effect all the same.
+    """
     outputs = {
         item["call_id"] for item in items if item.get("type") == "function_call_output"
     }
@@ -116,7 +130,7 @@ def answered(items: list[JSONObject]) -> list[JSONObject]:
                 {
                     "type": "function_call_output",
                     "call_id": item["call_id"],
-                    "output": NEVER_RUN,
+                    "output": IN_DOUBT if item["call_id"] in started else NEVER_RUN,
                 }
             )
     return whole

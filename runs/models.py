@@ -16,7 +16,6 @@ from django.urls import reverse
 from . import codec, inert
 from .ids import new_id
 
-
 SHOWN = 80
 """Characters of a name from outside that the admin shows, made inert."""
 
@@ -102,6 +101,12 @@ class Run(models.Model):
         blank=True,
         related_name="runs",
         help_text="Who asked for it; may not decide its requests. Empty for a system.",
+    )
+    speakers = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        related_name="+",
+        blank=True,
+        help_text="Who has said something in it: none of them decides its requests.",
     )
     agent_key = models.CharField(max_length=100)
     agent_digest = models.CharField(

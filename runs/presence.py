@@ -42,6 +42,7 @@ class Presence:
         self._mark.close()
 
     def _dead(self) -> Iterator[str]:
+        self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.iterdir():
             theirs = path.name != self.owner and not path.name.startswith(".")
             if theirs and not _is_locked(path):

@@ -18,7 +18,7 @@ from ..errors import (
     UnknownAgent,
 )
 from .control import requeue_run, resume_run, stop_run
-from .log import record_event, record_status, wake
+from .log import lock, record_event, record_status, wake
 from .start import send_message, start_run
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "NotResumable",
     "RunError",
     "UnknownAgent",
+    "lock",
     "record_event",
     "record_status",
     "requeue_run",

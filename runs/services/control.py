@@ -24,6 +24,7 @@ def stop_run(run_id: UUID, *, by: User | None) -> Run:
     """
     with transaction.atomic():
         now = timezone.now()
+        log.lock(run_id)
         stopped = Run.objects.filter(
             pk=run_id, status__in=OPEN_STATUSES, stop_requested_at=None
         ).update(stop_requested_at=now, updated_at=now)
@@ -47,7 +48,7 @@ def resume_run(run_id: UUID, *, by: User | None, extra_turns: int = 10) -> Run:
     """
     with transaction.atomic():
         now = timezone.now()
-        run = Run.objects.get(pk=run_id)
+        run = log.lock(run_id)
         if run.status != RunStatus.FAILED or run.state_inactive_at:
             raise NotResumable(
                 "Only a failed run whose state is still stored can be resumed; "
@@ -71,7 +72,7 @@ def requeue_run(run_id: UUID, *, by: User | None) -> Run:
     Raises NotOpen when the run has ended, Run.DoesNotExist.
     """
     with transaction.atomic():
-        run = Run.objects.get(pk=run_id)
+        run = log.lock(run_id)
         if not run.is_open:
             raise NotOpen(f"The run has ended already: it is {run.status}.")
         _requeue(run, lease_epoch=F("lease_epoch") + 1)

@@ -12,6 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
@@ -27,7 +28,7 @@ from ..models import (
     ToolExecution,
 )
 from . import log
-from .start import start_run
+from .start import authors, start_run, take_unread
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,16 +181,21 @@ def end(
     run.finished_at = now
     _leave(run, status, error=run.error, by=by)
     Conversation.objects.filter(pk=run.conversation_id).update(updated_at=now)
-    unread = run.pending_messages
-    if unread and status == RunStatus.COMPLETED:
-        Run.objects.filter(pk=run.pk).update(pending_input="[]")
-        start_run(
-            run.agent_key,
-            "\n\n".join(unread),
-            trigger=Run.Trigger.MESSAGE,
-            requester=run.requester,
-            conversation=run.conversation,
-        )
+    if status == RunStatus.COMPLETED and run.pending_messages:
+        _begin_next(run)
+
+
+def _begin_next(run: Run) -> None:
+    """Begin the next run with what came too late for this one, for who said it last."""
+    *earlier, last = take_unread(run)
+    following = start_run(
+        run.agent_key,
+        "\n\n".join(message["text"] for message in [*earlier, last]),
+        trigger=Run.Trigger.MESSAGE,
+        requester=User.objects.filter(pk__in=authors([last])).first(),
+        conversation=run.conversation,
+    )
+    following.speakers.add(*authors(earlier))
 
 
 def _leave(run: Run, status: RunStatus, *, error: str = "", by: str = "") -> None:

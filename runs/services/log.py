@@ -16,6 +16,16 @@ from ..live.pokes import poke, run_topic
 from ..models import EventKind, Run, RunEvent, RunStatus
 
 
+def lock(run_id: UUID) -> Run:
+    """Return the run, locked until the caller's transaction ends.
+
+    An update, because it locks on every database. Whatever writes about a run locks it
+    first, so that nobody waits for each other in a circle. Raises Run.DoesNotExist.
+    """
+    Run.objects.filter(pk=run_id).update(last_seq=F("last_seq"))
+    return Run.objects.get(pk=run_id)
+
+
 def append(run_id: UUID, entries: Sequence[LogEntry], now: datetime) -> int:
     """Append `entries` and return the last sequence number.
 

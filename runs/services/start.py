@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypedDict
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -15,6 +17,14 @@ from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
 from . import log
 
 TITLE_LENGTH = 80
+
+
+class Message(TypedDict):
+    """Something said to a run that its model has not read yet."""
+
+    text: str
+    author: int | None
+    """Key of the user; None for a system."""
 
 
 def start_run(
@@ -43,7 +53,8 @@ def start_run(
                 created_at=now,
                 updated_at=now,
             )
-        previous = conversation.runs.order_by("-id").first()
+        previous = _previous(conversation)
+        unread = take_unread(previous) if previous else []
         run = Run(
             conversation=conversation,
             agent_key=agent_key,
@@ -54,11 +65,16 @@ def start_run(
             created_at=now,
             updated_at=now,
         )
+        texts = [*(message["text"] for message in unread), text]
         state = RunState(
-            RunContextWrapper(context=None), text, agent, run_id=str(run.pk)
+            RunContextWrapper(context=None),
+            [{"role": "user", "content": said} for said in texts],
+            agent,
+            run_id=str(run.pk),
         )
         run.head = codec.dumps(state.head())
         _insert(run)
+        run.speakers.set({*authors(unread), *([requester.pk] if requester else [])})
         log.append(run.pk, [state.entry(item) for item in state.all_items], now)
         log.record_status(run.pk, RunStatus.QUEUED)
         Conversation.objects.filter(pk=conversation.pk).update(
@@ -78,7 +94,7 @@ def send_message(conversation_id: UUID, text: str, *, by: User | None) -> Run:
     text = _some(text)
     with transaction.atomic():
         conversation = Conversation.objects.get(pk=conversation_id)
-        run = conversation.runs.filter(status__in=OPEN_STATUSES).first()
+        run = _open_run(conversation)
         if run is None:
             return start_run(
                 conversation.agent_key,
@@ -96,14 +112,44 @@ def send_message(conversation_id: UUID, text: str, *, by: User | None) -> Run:
     return run
 
 
+def take_unread(run: Run) -> list[Message]:
+    """Return the messages nobody has read in a run that ended, and take them away.
+
+    A stopped run's are gone with it. The caller's next run is to begin with them.
+    """
+    messages: list[Message] = codec.loads(run.pending_input)
+    if not messages or run.status == RunStatus.CANCELLED:
+        return []
+    Run.objects.filter(pk=run.pk).update(pending_input="[]")
+    return messages
+
+
+def authors(messages: Sequence[Message]) -> list[int]:
+    """Return the keys of those who wrote `messages`."""
+    return [message["author"] for message in messages if message["author"]]
+
+
+def _previous(conversation: Conversation) -> Run | None:
+    run = conversation.runs.order_by("-id").first()
+    return log.lock(run.pk) if run else None
+
+
+def _open_run(conversation: Conversation) -> Run | None:
+    """Return the unfinished run, locked, so that it cannot end meanwhile."""
+    run = conversation.runs.filter(status__in=OPEN_STATUSES).first()
+    locked = log.lock(run.pk) if run else None
+    return locked if locked and locked.is_open else None
+
+
 def _add_pending(run: Run, text: str, by: User | None) -> None:
-    # The update locks the row before it is read, so no message overwrites another.
-    now = timezone.now()
-    Run.objects.filter(pk=run.pk).update(updated_at=now)
-    run.refresh_from_db(fields=["pending_input"])
     messages = codec.loads(run.pending_input)
-    messages.append({"text": text, "by": by.get_username() if by else ""})
-    Run.objects.filter(pk=run.pk).update(pending_input=codec.dumps(messages))
+    author = by.pk if by else None
+    messages.append({"text": text, "author": author})
+    Run.objects.filter(pk=run.pk).update(
+        pending_input=codec.dumps(messages), updated_at=timezone.now()
+    )
+    if by:
+        run.speakers.add(by)
     log.record_status(run.pk, RunStatus(run.status))
 
 

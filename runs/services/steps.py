@@ -213,6 +213,12 @@ def _finish_execution(run: Run, call: Call, outcome: Outcome) -> None:
 
 def _keep_evidence(lease: Lease, call: Call, outcome: Outcome) -> None:
     told = codec.dumps({"kind": outcome.kind, "output": outcome.output})
-    ToolExecution.objects.filter(run_id=lease.run_id, call_key=call.key).update(
-        evidence=told
-    )
+    late = ToolExecution.objects.filter(run_id=lease.run_id, call_key=call.key)
+    with transaction.atomic():
+        log.lock(lease.run_id)
+        late.update(evidence=told)
+        for status, attempt in late.values_list("status", "attempt"):
+            payload = {"status": status, "attempt": attempt}
+            log.record_event(
+                lease.run_id, EventKind.EXECUTION, payload, call_key=call.key
+            )

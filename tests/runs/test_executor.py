@@ -67,8 +67,7 @@ async def decide_all(run: Run, verdict: str = "approve", **said: Any) -> None:
 
 async def crash(executor: Executor) -> None:
     """End it as kill -9 does: nothing is released, nothing recorded."""
-    executor._sweeper.cancel()
-    tasks = list(executor._tasks.values())
+    tasks = [*executor._helpers, *executor._tasks.values()]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

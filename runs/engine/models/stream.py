@@ -83,9 +83,13 @@ def response_from_openai(
     return ModelResponse(
         output=[_whole(item) for item in output],
         usage=usage_from_openai(getattr(response, "usage", None)),
-        response_id=getattr(response, "id", None) or None,
+        response_id=_text_or_none(getattr(response, "id", None)),
         request_id=getattr(response, "_request_id", None),
     )
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def usage_from_openai(sent: ResponseUsage | None) -> Usage:
