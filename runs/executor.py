@@ -133,7 +133,8 @@ class Executor:
     # Finding work
 
     def _woken(self, run_id: UUID) -> None:
-        self._loop.call_soon_threadsafe(self._look_again.set)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
+            self._loop.call_soon_threadsafe(self._look_again.set)
 
     async def _sweep(self) -> None:
         """Look for work whenever something is woken, and every so often anyway."""

@@ -6,13 +6,17 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-CANCEL_PATIENCE_S = 5.0
+CANCEL_PATIENCE_S = 2.0
 
 
 def is_leaked_cancel() -> bool:
     """Say whether a CancelledError just caught came from code called, not to us."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() == 0
+
+
+# Strong references to what would not end, so that it is not collected half-way.
+_left_behind: set[asyncio.Future[Any]] = set()
 
 
 async def cancel_all(tasks: Collection[asyncio.Future[Any]]) -> None:
@@ -24,7 +28,10 @@ async def cancel_all(tasks: Collection[asyncio.Future[Any]]) -> None:
         task.cancel()
     if not tasks:
         return
-    ended, _ = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE_S)
+    ended, stubborn = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE_S)
+    for task in stubborn:
+        _left_behind.add(task)
+        task.add_done_callback(_left_behind.discard)
     for task in ended:
         if not task.cancelled():
             task.exception()  # seen, so that nobody is told of it

@@ -102,6 +102,7 @@ async def _wait_for_news(settling: _Settling) -> None:
         _, late = await asyncio.wait(tasks, timeout=run.stop_grace_s)
         await cancel_all(late)
         settling.collect()
+        settling.tasks.clear()  # what would not end even so
         return
     changed = asyncio.ensure_future(run.ports.gate.changed())
     stopped = asyncio.ensure_future(run.stopping.wait())
