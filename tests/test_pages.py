@@ -81,8 +81,13 @@ def is_pending(card: ApprovalRequest) -> bool:
 
 
 def test_strangers_are_sent_to_sign_in(client: Client) -> None:
-    for path in ("/", "/conversations/", "/conversations/new/", f"/runs/{uuid4()}/"):
+    pk = uuid4()
+    paths = ["/", "/conversations/", "/conversations/new/", f"/runs/{pk}/"]
+
+    for path in [*paths, f"/conversations/{pk}/", f"/requests/{pk}/"]:
         assert client.get(path)["Location"] == f"/sign-in/?next={path}"
+    decide_path = f"/requests/{pk}/decide/"
+    assert client.post(decide_path)["Location"] == f"/sign-in/?next={decide_path}"
 
 
 def test_a_lost_session_leads_htmx_to_sign_in(client: Client) -> None:
@@ -118,6 +123,7 @@ def test_who_is_in_no_group_finds_nothing_of_others() -> None:
     assert client.post(f"/runs/{card.run_id}/stop/").status_code == 404
     assert "Refund order 1042" not in queue
     assert "You see no queue yet" in queue
+    assert 'id="pending-count" class="count">1' not in queue
     assert "Refund" not in client.get("/conversations/").content.decode()
     assert is_pending(card)
 
@@ -144,6 +150,56 @@ def test_reviewers_see_runs_but_no_way_to_stop_them() -> None:
     assert client.post(f"/runs/{run.pk}/stop/").status_code == 403
     run.refresh_from_db()
     assert run.stop_requested_at is None
+
+
+ACTIONS = (
+    "/runs/{run}/stop/",
+    "/runs/{run}/resume/",
+    "/conversations/{chat}/messages/",
+)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_only_who_may_start_runs_changes_one(action: str) -> None:
+    run = start(requester=bob())
+    path = action.format(run=run.pk, chat=run.conversation_id)
+    before = Run.objects.values().get(pk=run.pk)
+    stranger, reviewer, operator = (
+        signed_in(eve()),
+        signed_in(ada()),
+        signed_in(User.objects.get(username="bob")),
+    )
+
+    told = {"text": "Go on"}
+    assert stranger.post(path, told).status_code == 404
+    assert reviewer.post(path, told).status_code == 403
+    assert operator.get(path, told).status_code == 405
+    assert Client().post(path, told)["Location"].startswith("/sign-in/")
+    assert Run.objects.values().get(pk=run.pk) == before
+
+
+@pytest.mark.parametrize("action", ACTIONS[:2])
+@pytest.mark.parametrize("htmx", [True, False])
+def test_what_comes_too_late_for_a_run_says_so(action: str, htmx: bool) -> None:
+    run = start(requester=bob())
+    Run.objects.update(status=RunStatus.COMPLETED)
+    client = signed_in(User.objects.get(username="bob"))
+
+    response = client.post(
+        action.format(run=run.pk), headers=HTMX if htmx else {}, follow=True
+    )
+
+    assert response.status_code == (409 if htmx else 200)
+    assert "completed" in response.content.decode()
+    run.refresh_from_db()
+    assert run.status == RunStatus.COMPLETED
+
+
+def test_nobody_starts_a_run_without_the_right() -> None:
+    fields = {"agent": "shop", "text": "Refund 1042"}
+
+    assert signed_in(ada()).post("/conversations/new/", fields).status_code == 403
+    assert not Run.objects.exists()
 
 
 def test_who_may_not_start_is_told_so() -> None:
@@ -301,6 +357,26 @@ def test_what_names_no_verdict_decides_nothing(sent: str | None, htmx: bool) -> 
     assert is_pending(card)
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"digest": ""}, "digest of the call is missing"),
+        ({"always": "on"}, "every call is asked about"),
+        ({"verdict": "answer", "output": "It happened"}, "Only a call in doubt"),
+    ],
+)
+def test_what_a_request_cannot_take_decides_nothing(
+    fields: dict[str, str], told: str
+) -> None:
+    card = make_request(start(), risk="critical")
+
+    response = signed_in(ada()).post(decide_url(card), verdict(card, **fields))
+
+    assert response.status_code == 422
+    assert told in response.content.decode()
+    assert is_pending(card)
+
+
 def test_a_decision_by_get_is_refused() -> None:
     card = make_request(start())
 
@@ -345,6 +421,7 @@ def test_an_approval_returns_the_card_and_says_so() -> None:
         ("https://evil.example/", "/requests/{pk}/"),
         ("/\\evil.example", "/requests/{pk}/"),
         ("javascript:alert(1)", "/requests/{pk}/"),
+        ("conversations/", "/requests/{pk}/"),
     ],
 )
 def test_a_plain_decision_leads_back_inside_the_site(asked: str, led: str) -> None:
@@ -422,7 +499,17 @@ def test_display_warnings_must_be_acknowledged_before_approving() -> None:
 
 
 def test_a_call_in_doubt_offers_its_three_verbs() -> None:
-    card = make_request(start(), kind="reconcile", evidence="late outcome")
+    run = start()
+    evidence = {"attempt": 1, "started_at": run.created_at.isoformat()}
+    card = make_request(run, kind="reconcile", evidence=codec.dumps(evidence))
+    run.executions.create(
+        call_key=card.call_key,
+        tool="refund",
+        digest=card.digest,
+        epoch=1,
+        evidence=codec.dumps({"kind": "succeeded", "output": "late outcome"}),
+        started_at=run.created_at,
+    )
     client = signed_in(ada())
 
     page = client.get(f"/requests/{card.pk}/").content.decode()
@@ -580,6 +667,14 @@ def test_changes_bring_touched_blocks_whole() -> None:
     assert (block.call.tool, block.call.state) == ("refund", "approved")
     assert changes(run.pk, after=news.last_seq).blocks == []
     assert [b for b in timeline(run) if b.call] == [block]
+
+
+def test_a_block_for_a_socket_shows_no_card_to_who_may_not_see_it() -> None:
+    run = start(requester=bob())
+    make_request(run)
+    [block] = [block for block in timeline(run) if block.call]
+
+    assert 'name="verdict"' not in render_block(block, user=eve())
 
 
 def test_a_block_for_a_socket_shows_what_its_reader_may_do() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -77,7 +78,19 @@ def test_spelling_does_not_change_the_digest_but_meaning_does() -> None:
 
 
 def test_integers_that_some_readers_round_keep_calls_apart() -> None:
-    assert digest('{"id": 9007199254740993}') != digest('{"id": 9007199254740992}')
+    for place in ('{"id": %s}', '{"ids": [%s]}', '{"a": {"ids": [{"id": -%s}]}}'):
+        assert digest(place % 9007199254740993) != digest(place % 9007199254740992)
+
+
+def test_the_digest_is_what_the_architecture_says() -> None:
+    canonical = (
+        '{"agent":"Shop","arguments":{"eur":5,"order":"1"},'
+        '"schema":"s","tool":"refund","version":1}'
+    )
+
+    assert (
+        digest('{"order": "1", "eur": 5.0}') == sha256(canonical.encode()).hexdigest()
+    )
 
 
 def test_malformed_texts_that_differ_have_different_digests() -> None:

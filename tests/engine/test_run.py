@@ -12,6 +12,7 @@ import pytest
 from runs.engine import (
     Agent,
     Call,
+    Claim,
     FunctionTool,
     InMemoryGate,
     InMemoryJournal,
@@ -492,6 +493,8 @@ async def test_a_stop_cuts_the_model_and_lets_started_tools_end() -> None:
     await started.wait()
 
     stream.stop()
+    for _ in range(20):  # until the stop has been noticed
+        await asyncio.sleep(0)
     release.set()
     with pytest.raises(RunStopped):
         [event async for event in stream.stream_events()]
@@ -500,6 +503,59 @@ async def test_a_stop_cuts_the_model_and_lets_started_tools_end() -> None:
         "succeeded"
     )
     assert len(model.calls) == 1
+
+
+async def test_an_approval_that_comes_with_the_stop_starts_nothing() -> None:
+    release, running = asyncio.Event(), asyncio.Event()
+
+    @function_tool
+    async def hold() -> str:
+        running.set()
+        await release.wait()
+        return "held"
+
+    shop = Shop([refund("c1"), function_call("hold", {}, call_id="c2")], END)
+    shop.agent.tools.append(hold)
+    gate = InMemoryGate()
+    ports = Ports(gate=gate, journal=InMemoryJournal())
+    stream = Runner.run_streamed(shop.agent, "go", ports=ports)
+    await running.wait()
+
+    gate.decide("c1", APPROVE)
+    stream.stop()
+    release.set()
+    with pytest.raises(RunStopped):
+        [event async for event in stream.stream_events()]
+
+    assert shop.done == []
+
+
+async def test_a_stop_that_the_claim_tells_of_gives_siblings_their_grace_only() -> None:
+    running = asyncio.Event()
+
+    @function_tool
+    async def hang() -> str:
+        running.set()
+        await asyncio.get_running_loop().create_future()
+        return ""
+
+    class Stopped(InMemoryJournal):
+        async def claim(self, state: RunState[Any], call: Call) -> Claim:
+            if call.tool == "hang":
+                return await super().claim(state, call)
+            await running.wait()
+            raise RunStopped("The run was stopped.")
+
+    shop = Shop([function_call("hang", {}, call_id="c1"), look("c2")], END)
+    shop.agent.tools.append(hang)
+    ports = Ports(journal=Stopped())
+    stream = Runner.run_streamed(shop.agent, "go", ports=ports, stop_grace_s=0.01)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(RunStopped):
+            [event async for event in stream.stream_events()]
+
+    assert shop.done == []
 
 
 async def test_a_stop_gives_a_hanging_tool_its_grace_and_no_more() -> None:

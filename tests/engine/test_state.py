@@ -95,7 +95,7 @@ async def test_writing_shares_nothing_with_the_state() -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["1.1", "1.10", "2.0", "99.0", "", None, 1, "1", "x.y"]
+    "version", ["0.9", "1.1", "1.10", "2.0", "99.0", "", None, 1, "1", "x.y"]
 )
 async def test_a_version_this_engine_does_not_know_is_named(version: Any) -> None:
     data = await saved()
@@ -114,6 +114,38 @@ async def test_a_truncated_state_gives_a_clear_error(cut: int) -> None:
 
     with pytest.raises(InvalidRunState, match="not JSON"):
         await read(text[:cut])
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "7", '"state"', '{"turn": NaN}'])
+async def test_what_is_no_json_object_gives_a_clear_error(text: str) -> None:
+    with pytest.raises(InvalidRunState):
+        await read(text)
+
+
+async def test_a_call_that_a_rule_gated_stays_gated_in_a_saved_state() -> None:
+    @function_tool(name_override="pay", needs_approval=lambda ctx, args, call: True)
+    def pay_if_asked(eur: int) -> str:
+        paid.append(eur)
+        return "paid"
+
+    paid: list[int] = []
+    tools = [pay_if_asked, look]
+    result = await Runner.run(agent(tools=tools), "go")
+
+    state = await read(result.to_state().to_json(), agent(tools=tools))
+    again = await Runner.run(agent(tools=tools), state)
+
+    assert [item.call_id for item in again.interruptions] == ["c1"]
+    assert paid == []
+
+
+async def test_a_call_cannot_be_ungated_in_a_saved_state() -> None:
+    data = await saved()
+    data["open"][0]["gated"] = False
+
+    state = await read(data)
+
+    assert [item.call_id for item in state.get_interruptions()] == ["c1"]
 
 
 async def test_hostile_keys_load_clean() -> None:
@@ -138,6 +170,7 @@ async def test_hostile_keys_load_clean() -> None:
         lambda d: d.pop("agent"),
         lambda d: d["items"].append(copy.deepcopy(d["items"][1])),
         lambda d: d["items"].append(copy.deepcopy(d["items"][3])),
+        lambda d: d["items"].pop(1),
         lambda d: d["items"].pop(2),
         lambda d: d["open"].append(copy.deepcopy(d["open"][0])),
         lambda d: d["open"][0].update(key="other"),
@@ -191,6 +224,8 @@ async def test_changed_code_is_named() -> None:
 
     with pytest.raises(UserError, match="'Till'"):
         await read(data, agent("Renamed"))
+    with pytest.raises(UserError, match="'Inner'"):
+        await read({**data, "current_agent": "Inner"})
     with pytest.raises(UserError, match="no longer has"):
         await read(data, agent(tools=[look]))
     with pytest.raises(UserError, match="parameters of 'pay' have changed"):

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from approvals import topics
 from approvals.models import ApprovalRequest
+from approvals.services import decide
 from runs.live.consumers import SIGNED_OUT
 from runs.live.hub import Hub
 from runs.live.pokes import poke
@@ -261,6 +262,21 @@ async def test_a_decided_request_changes_in_its_place(hub: Hub) -> None:
     assert row_id(request) in html
     assert "afterbegin" not in html
     assert "queue-list" not in html
+    await socket.disconnect()
+
+
+async def test_a_verdict_reaches_the_queue_on_its_own(hub: Hub) -> None:
+    people = await cast()
+    request = await sync_to_async(make_request)(people.run)
+    socket, _ = await queue_of(people)
+
+    await sync_to_async(decide)(
+        request.pk, verdict="reject", by=people.ada, digest_seen=request.digest
+    )
+    html = await socket.receive_from(TIMEOUT_S)
+
+    assert row_id(request) in html
+    assert "Rejected by ada" in html
     await socket.disconnect()
 
 

@@ -17,6 +17,7 @@ from runs.live.deltas import DeltaSender
 from runs.live.hub import Hub
 from runs.live.pokes import GROUP, poke
 from runs.models import EventKind, Run, RunStatus
+from runs.services import record_event
 
 from .cast import (
     Page,
@@ -59,6 +60,21 @@ async def test_a_burst_arrives_whole_in_order_and_once(hub: Hub) -> None:
 
     assert page.appended == list(range(1, 301))
     assert page.replaced == []
+    await socket.disconnect()
+
+
+async def test_what_a_service_logs_comes_on_its_own(hub: Hub) -> None:
+    run, client = await sync_to_async(watched_run)()
+    socket, page = open_socket(run_path(run), client), Page(run)
+    await socket.connect()
+    await page.read(socket)
+
+    raw = {"role": "user", "content": "Hello"}
+    item = {"type": "input", "agent": "", "raw": raw}
+    await sync_to_async(record_event)(run.pk, EventKind.ITEM, item)
+    await page.read_to(socket, 1)
+
+    assert page.appended == [1]
     await socket.disconnect()
 
 

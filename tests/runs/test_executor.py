@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.test import override_settings
+from django.db import OperationalError, transaction
+from django.utils import timezone
 
-from approvals.models import ApprovalRequest, RequestStatus
+from approvals.models import ApprovalRequest, Decision, RequestStatus
 from runs import codec, services
 from runs.engine.testing import (
     ModelStep,
@@ -20,6 +22,7 @@ from runs.engine.testing import (
 )
 from runs.executor import Executor
 from runs.models import Conversation, Run, RunStatus, ToolExecution
+from runs.services import lease as leases
 from tests.factories import (
     ada,
     bob,
@@ -63,6 +66,20 @@ async def decide_all(run: Run, verdict: str = "approve", **said: Any) -> None:
     reviewer = await sync_to_async(ada)()
     for request in await open_requests(run):
         await sync_to_async(say)(verdict, request, reviewer, **said)
+
+
+SHORT = timedelta(seconds=0.3)
+
+
+@pytest.fixture
+async def executor_of_short_leases(
+    transactional_db: None, settings: Any
+) -> AsyncIterator[Executor]:
+    settings.PLACET_LEASE = SHORT
+    running = Executor(concurrency=5)
+    await running.start()
+    yield running
+    await running.stop(grace_s=5)
 
 
 async def crash(executor: Executor) -> None:
@@ -112,16 +129,200 @@ async def test_a_waiting_run_holds_no_task_and_no_lease(
     assert (run.lease_owner, run.lease_expires_at) == ("", None)
 
 
-@override_settings(PLACET_SWEEP_EVERY=timedelta(hours=1))
+@pytest.fixture
+async def unswept(transactional_db: None, settings: Any) -> AsyncIterator[Executor]:
+    """A runner that looks for work only when it is woken."""
+    settings.PLACET_SWEEP_EVERY = timedelta(hours=1)
+    running = Executor(concurrency=20)
+    await running.start()
+    yield running
+    await running.stop(grace_s=5)
+
+
 async def test_a_decision_resumes_the_run_without_the_sweeper(
-    executor: Executor, effects: shop.Effects
+    unswept: Executor, effects: shop.Effects
 ) -> None:
     script([refund()], END)
     run = await until_status(await begin(), RunStatus.WAITING)
+    await until(lambda: not unswept._tasks, "the rest")
 
     await decide_all(run)
 
     await until_status(run, RunStatus.COMPLETED)
+
+
+async def test_a_decision_while_the_run_is_held_is_not_lost_without_the_sweeper(
+    unswept: Executor, effects: shop.Effects
+) -> None:
+    release = effects.hold("ship")
+    script([ship(), refund()], END)
+    run = await begin()
+    await until(lambda: effects == ["ship 1"] and pending(run), "the request")
+
+    await decide_all(run)
+    await until(lambda: "refund 1 5" in effects, "the refund")
+    release.set()
+
+    await until_status(run, RunStatus.COMPLETED)
+
+
+async def test_a_decision_between_the_last_look_and_the_parking_is_not_lost(
+    unswept: Executor, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    park = leases.park
+
+    def decided_before(lease: leases.Lease) -> bool:
+        for request in ApprovalRequest.objects.filter(status=RequestStatus.PENDING):
+            say("approve", request, reviewer)
+        return park(lease)
+
+    reviewer = await sync_to_async(ada)()
+    monkeypatch.setattr(leases, "park", decided_before)
+    script([refund()], END)
+
+    await until_status(await begin(), RunStatus.COMPLETED)
+
+    assert effects == ["refund 1 5"]
+
+
+async def test_a_call_that_is_released_later_starts_by_itself(
+    unswept: Executor, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.executor.HELD_LOOK_S", 0.01)
+    script([refund()], END)
+    run = await until_status(await begin(), RunStatus.WAITING)
+    reviewer = await sync_to_async(ada)()
+
+    def approve_for_later() -> None:
+        with transaction.atomic():
+            say("approve", pending(run)[0], reviewer)
+            Decision.objects.update(release_at=timezone.now() + timedelta(hours=1))
+
+    await sync_to_async(approve_for_later)()
+    await until_status(run, RunStatus.RUNNING)
+    assert effects == []
+    await Decision.objects.aupdate(release_at=timezone.now())
+
+    await until_status(run, RunStatus.COMPLETED)
+    assert effects == ["refund 1 5"]
+
+
+async def test_a_run_beyond_the_concurrency_starts_when_another_ends(
+    unswept: Executor, effects: shop.Effects
+) -> None:
+    unswept.concurrency = 1
+    release = effects.hold("ship")
+    script([ship()], END, [ship("2", "s2")], END)
+    first = await begin()
+    await until(lambda: effects == ["ship 1"], "the effect")
+    second = await begin()
+
+    release.set()
+
+    first = await until_status(first, RunStatus.COMPLETED)
+    await until_status(second, RunStatus.COMPLETED)
+    assert first.finished_at is not None
+    running = [e async for e in second.events.all() if "running" in e.payload]
+    assert running[0].created_at >= first.finished_at
+
+
+def fails_once(function: Any) -> Any:
+    """Return `function` as it is while the database is away for a moment."""
+    failures = iter([OperationalError("the database is away")])
+
+    def attempt(*args: Any, **kwargs: Any) -> Any:
+        for error in failures:
+            raise error
+        return function(*args, **kwargs)
+
+    return attempt
+
+
+async def test_the_sweeper_outlives_a_database_that_is_away(
+    executor: Executor, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "runnable_ids", fails_once(leases.runnable_ids))
+    script(END)
+
+    await until_status(await begin(), RunStatus.COMPLETED)
+
+
+async def test_a_log_that_cannot_be_read_fails_its_run(
+    executor: Executor, effects: shop.Effects
+) -> None:
+    script([refund()], END)
+    run = await until_status(await begin(), RunStatus.WAITING)
+    await run.events.filter(kind="item").aupdate(payload="{")
+
+    await decide_all(run)
+    run = await until_status(run, RunStatus.FAILED)
+
+    assert "Placet failed" in run.error
+
+
+async def test_a_lease_is_renewed_while_a_tool_takes_its_time(
+    executor_of_short_leases: Executor,
+    effects: shop.Effects,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leases, "renew", fails_once(leases.renew))
+    monkeypatch.setattr("runs.executor.LOOP_SILENCE", SHORT)
+    monkeypatch.setattr("runs.executor.TICK_S", SHORT.total_seconds() / 10)
+    release = effects.hold("ship")
+    script([ship()], END)
+    run = await begin()
+    await until(lambda: effects == ["ship 1"], "the effect")
+    first = (await Run.objects.aget(pk=run.pk)).lease_expires_at
+    assert first is not None
+
+    await until(
+        lambda: Run.objects.filter(
+            pk=run.pk, lease_expires_at__gt=first + 2 * SHORT
+        ).exists(),
+        "a renewed lease",
+    )
+    release.set()
+
+    run = await until_status(run, RunStatus.COMPLETED)
+    assert run.lease_epoch == 1
+
+
+async def test_a_loop_that_does_not_tick_loses_its_leases(
+    executor_of_short_leases: Executor,
+    effects: shop.Effects,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = effects.hold("ship")
+    script([ship()], END)
+    run = await begin()
+    await until(lambda: effects == ["ship 1"], "the effect")
+
+    monkeypatch.setattr("runs.executor.LOOP_SILENCE", timedelta(0))
+    for helper in executor_of_short_leases._helpers:
+        helper.cancel()
+
+    await until(lambda: leases.runnable_ids(5) == [run.pk], "the end of the lease")
+    release.set()
+
+
+async def test_a_run_stopped_while_its_worker_is_dead_asks_no_model(
+    executor: Executor, effects: shop.Effects
+) -> None:
+    effects.hold("look_up")
+    model = script([function_call("look_up", {"order_id": "1"}, call_id="l1")], END)
+    run = await begin()
+    await until(lambda: effects == ["look_up 1"], "the look-up")
+    await crash(executor)
+    effects.release.clear()
+
+    await sync_to_async(services.stop_run)(run.pk, by=None)
+    other = Executor(concurrency=5)
+    await other.start()
+    await until_status(run, RunStatus.CANCELLED)
+    await other.stop()
+
+    assert effects == ["look_up 1"]
+    assert len(model.calls) == 1
 
 
 async def test_a_crash_in_a_tool_leaves_the_call_to_a_person(
@@ -241,6 +442,28 @@ async def test_a_graceful_stop_gives_the_runs_back(
     assert effects == ["ship 1"]
 
 
+async def test_what_still_works_when_the_process_leaves_is_given_back_in_doubt(
+    executor: Executor, effects: shop.Effects
+) -> None:
+    effects.hold("ship")
+    script([ship()], END)
+    run = await begin()
+    await until(lambda: effects == ["ship 1"], "the effect")
+
+    await executor.stop(grace_s=0)
+
+    run = await Run.objects.aget(pk=run.pk)
+    assert (run.status, run.lease_owner) == (RunStatus.QUEUED, "")
+    effects.release.clear()
+    other = Executor(concurrency=5)
+    await other.start()
+    await until_status(run, RunStatus.WAITING)
+    [asked] = await open_requests(run)
+    await other.stop()
+    assert asked.kind == ApprovalRequest.Kind.RECONCILE
+    assert effects == ["ship 1"]
+
+
 async def test_stopping_a_working_run_ends_it_once_its_tools_have_ended(
     executor: Executor, effects: shop.Effects
 ) -> None:
@@ -260,6 +483,35 @@ async def test_stopping_a_working_run_ends_it_once_its_tools_have_ended(
     assert execution.status == ToolExecution.Status.SUCCEEDED
     request = await run.requests.aget()
     assert request.status == RequestStatus.CANCELLED
+
+
+async def test_a_tool_that_outlasts_its_grace_is_cut_off_in_doubt(
+    executor: Executor, effects: shop.Effects, settings: Any
+) -> None:
+    settings.PLACET_STOP_GRACE = timedelta(0)
+    effects.hold("ship")
+    script([ship()], END)
+    run = await begin()
+    await until(lambda: effects == ["ship 1"], "the effect")
+
+    await sync_to_async(services.stop_run)(run.pk, by=None)
+    await until_status(run, RunStatus.CANCELLED)
+
+    execution = await ToolExecution.objects.aget(run=run)
+    assert execution.status == ToolExecution.Status.UNKNOWN
+
+
+async def test_a_run_that_used_its_turns_is_resumed_with_more(
+    executor: Executor, effects: shop.Effects
+) -> None:
+    script(*[[ship(str(n), f"s{n}")] for n in range(10)], END)
+    run = await until_status(await begin(), RunStatus.FAILED)
+    assert "10 turns" in run.error
+
+    await sync_to_async(services.resume_run)(run.pk, by=None)
+    run = await until_status(run, RunStatus.COMPLETED)
+
+    assert (run.turn, run.max_turns, len(effects)) == (11, 20, 10)
 
 
 async def test_a_stop_cuts_the_models_stream(
@@ -338,6 +590,7 @@ async def test_a_state_that_cannot_be_read_fails_its_run_and_no_other(
     run = await until_status(run, RunStatus.FAILED)
 
     assert error in run.error
+    assert "Placet failed" not in run.error
     healthy = await Run.objects.aget(pk=healthy.pk)
     assert healthy.status == RunStatus.WAITING
 
@@ -375,6 +628,7 @@ async def test_a_message_to_a_waiting_run_is_read_after_the_decision(
     assert model.last_call is not None
     assert model.last_call.input[-1] == {"role": "user", "content": "And hurry."}
     assert run.pending_messages == []
+    assert await Run.objects.acount() == 1
 
 
 async def test_the_next_message_starts_a_run_that_knows_the_last_one(

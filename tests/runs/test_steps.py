@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.db.models import Model
 from django.utils import timezone
 
 from approvals.gate import DatabaseGate
-from approvals.models import ApprovalRequest, RequestStatus
+from approvals.models import (
+    ApprovalRequest,
+    AuditEntry,
+    Decision,
+    RequestStatus,
+    Rule,
+    Vote,
+)
 from approvals.services import decide
 from runs import codec, services
+from runs.dispatch import embedded
 from runs.engine import (
     Call,
     ClaimRefused,
@@ -26,9 +36,9 @@ from runs.engine import (
     RunStopped,
     call_digest,
 )
-from runs.models import Run, RunEvent, RunStatus, ToolExecution
+from runs.models import Conversation, Run, RunEvent, RunStatus, ToolExecution
 from runs.services import lease as leases
-from runs.services import steps
+from runs.services import log, steps
 from runs.services.lease import Lease
 from tests.factories import ada, pending, say, start
 
@@ -59,6 +69,9 @@ def make_call(
         arguments=call.arguments,
     )
     return dataclasses.replace(call, digest=digest)
+
+
+UNGATED = make_call(gated=False)
 
 
 def take(run: Run, owner: str = "worker") -> Lease:
@@ -152,6 +165,51 @@ def test_an_approval_permits_exactly_its_call() -> None:
     assert execution.permitted_by == request.decision.pk
 
 
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (ApprovalRequest, {"digest": "0" * 64}),
+        (Decision, {"digest": "0" * 64}),
+        (Decision, {"verdict": "reject"}),
+    ],
+)
+def test_a_request_and_its_decision_must_both_approve(
+    model: Any, change: dict[str, str]
+) -> None:
+    _, lease, request = proposed(make_call())
+    say("approve", request, ada())
+    model.objects.update(**change)
+
+    with pytest.raises(ClaimRefused):
+        steps.claim_call(lease, make_call())
+
+
+def test_an_approval_that_is_not_released_yet_holds_the_call() -> None:
+    _, lease, request = proposed(make_call())
+    say("approve", request, ada())
+    Decision.objects.update(release_at=timezone.now() + timedelta(hours=1))
+
+    assert steps.claim_call(lease, make_call()).status is ClaimStatus.HELD
+    assert not ToolExecution.objects.exists()
+
+
+def test_a_verdict_on_another_call_is_none_on_this_one() -> None:
+    _, lease, request = proposed(make_call())
+    say("reject", request, ada())
+
+    assert steps.verdicts(lease, [make_call('{"order_id": "2"}')]) == {}
+    assert list(steps.verdicts(lease, [make_call()])) == ["c1"]
+
+
+@pytest.mark.parametrize("status", ["pending", "superseded", "expired", "cancelled"])
+def test_only_a_decided_request_gives_a_verdict(status: str) -> None:
+    _, lease, request = proposed(make_call())
+    say("approve", request, ada())
+    ApprovalRequest.objects.update(status=status)
+
+    assert steps.verdicts(lease, [make_call()]) == {}
+
+
 def test_an_approval_of_another_run_permits_nothing() -> None:
     _, _, request = proposed(make_call())
     say("approve", request, ada())
@@ -193,7 +251,24 @@ def test_running_again_takes_a_fresh_decision_each_time() -> None:
         say("approve", asked, reviewer)
 
         assert steps.claim_call(lease, make_call()).status is ClaimStatus.GRANTED
-        assert ToolExecution.objects.get().attempt == attempt
+        execution = ToolExecution.objects.get()
+        assert (execution.attempt, execution.epoch) == (attempt, lease.epoch)
+
+
+def test_a_call_in_doubt_is_asked_about_again_when_its_failed_run_goes_on() -> None:
+    run, lease = held_run()
+    call = make_call(gated=False)
+    steps.claim_call(lease, call)
+    lease = lose(run)
+    steps.claim_call(lease, call)
+    [first] = pending(run)
+    leases.finish(lease, RunStatus.FAILED, error="broken")
+    services.resume_run(run.pk, by=None)
+
+    assert steps.claim_call(take(run), call).status is ClaimStatus.IN_DOUBT
+
+    [again] = pending(run)
+    assert (again.kind, again.revision) == (first.kind, first.revision + 1)
 
 
 def test_an_ungated_call_that_may_not_be_repeated_is_put_to_a_person_too() -> None:
@@ -262,6 +337,14 @@ def test_every_write_of_an_older_epoch_is_refused() -> None:
     assert Run.objects.values().get(pk=run.pk) == before
 
 
+def test_a_run_that_was_parked_takes_no_write_of_its_last_holder() -> None:
+    run, lease = held_run()
+    leases.park(lease)
+
+    with pytest.raises(LeaseLost):
+        append(run, lease)
+
+
 def test_a_late_outcome_is_kept_as_evidence_and_changes_nothing_else() -> None:
     run, lease = held_run()
     call = make_call(gated=False)
@@ -286,6 +369,69 @@ def test_a_renewed_lease_is_not_taken() -> None:
     run.refresh_from_db()
     assert run.lease_expires_at is not None
     assert run.lease_expires_at > soon + timedelta(seconds=5)
+
+
+def test_a_lease_is_renewed_and_freed_under_its_owners_name_only() -> None:
+    run, _ = held_run()
+    before = Run.objects.values("lease_expires_at").get(pk=run.pk)
+
+    leases.renew("another", [run.pk])
+    leases.expire("another")
+
+    assert Run.objects.values("lease_expires_at").get(pk=run.pk) == before
+
+
+def test_the_run_of_a_dead_worker_is_free_at_once() -> None:
+    run, lease = held_run()
+
+    leases.expire(lease.owner)
+
+    assert leases.runnable_ids(5) == [run.pk]
+
+
+def test_a_run_that_is_released_wakes_a_worker(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    run, lease = held_run()
+    woken: list[UUID] = []
+    embedded.listen(woken.append)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        leases.release(lease)
+    embedded.forget(woken.append)
+
+    assert woken == [run.pk]
+
+
+def test_a_wake_up_whose_news_was_read_does_not_keep_the_run() -> None:
+    run, lease = held_run()
+    services.wake(run.pk)
+
+    steps.verdicts(lease, [make_call()])
+
+    assert leases.park(lease) is True
+
+
+def test_a_message_that_came_after_the_turn_began_stays_unread() -> None:
+    run, lease = held_run()
+    services.send_message(run.conversation_id, "one", by=None)
+    assert steps.begin_turn(lease) == ["one"]
+    services.send_message(run.conversation_id, "two", by=None)
+
+    steps.append_step(lease, [], head_of(run), messages_read=1)
+
+    assert steps.begin_turn(lease) == ["two"]
+
+
+def test_a_run_taken_from_its_worker_refuses_that_workers_writes() -> None:
+    run, lease = held_run()
+
+    services.requeue_run(run.pk, by=None)
+    again = take(run, "another")
+
+    assert again.epoch > lease.epoch + 1
+    with pytest.raises(LeaseLost):
+        append(run, lease)
 
 
 def test_a_wake_up_while_held_keeps_the_run_from_being_parked() -> None:
@@ -327,6 +473,110 @@ def test_a_step_that_fails_half_way_leaves_nothing(
 
     assert RunEvent.objects.filter(run=run).count() == rows
     assert Run.objects.values("head", "last_seq", "turn").get(pk=run.pk) == before
+
+
+WRITTEN: tuple[type[Model], ...] = (
+    Conversation,
+    Run,
+    RunEvent,
+    ToolExecution,
+    ApprovalRequest,
+    Decision,
+    Vote,
+    Rule,
+    AuditEntry,
+)
+
+
+def everything() -> list[Any]:
+    """Every row that a step may write."""
+    return [list(model._default_manager.order_by("pk").values()) for model in WRITTEN]
+
+
+def queued_run() -> tuple[Run, Lease]:
+    run, lease = held_run()
+    leases.release(lease)
+    return run, lease
+
+
+def waiting_run() -> tuple[Run, Lease]:
+    run, lease = held_run()
+    leases.park(lease)
+    return run, lease
+
+
+def failed_run() -> tuple[Run, Lease]:
+    run, lease = held_run()
+    leases.finish(lease, RunStatus.FAILED, error="broken")
+    return run, lease
+
+
+def claimed_run() -> tuple[Run, Lease]:
+    run, lease = held_run()
+    steps.claim_call(lease, UNGATED)
+    return run, lease
+
+
+STEPS: dict[
+    str, tuple[Callable[[], tuple[Run, Lease]], Callable[[Run, Lease], Any]]
+] = {
+    "start": (held_run, lambda run, lease: start()),
+    "take": (queued_run, lambda run, lease: leases.take(run.pk, "worker")),
+    "park": (held_run, lambda run, lease: leases.park(lease)),
+    "release": (held_run, lambda run, lease: leases.release(lease)),
+    "finish": (held_run, lambda run, lease: leases.finish(lease, RunStatus.COMPLETED)),
+    "claim": (held_run, lambda run, lease: steps.claim_call(lease, UNGATED)),
+    "record": (
+        claimed_run,
+        lambda run, lease: steps.record_outcome(lease, UNGATED, DONE, [], head_of(run)),
+    ),
+    "stop": (held_run, lambda run, lease: services.stop_run(run.pk, by=None)),
+    "stop waiting": (
+        waiting_run,
+        lambda run, lease: services.stop_run(run.pk, by=None),
+    ),
+    "resume": (failed_run, lambda run, lease: services.resume_run(run.pk, by=None)),
+    "requeue": (held_run, lambda run, lease: services.requeue_run(run.pk, by=None)),
+    "message": (
+        held_run,
+        lambda run, lease: services.send_message(run.conversation_id, "x", by=None),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_that_cannot_be_logged_did_not_happen(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, step = STEPS[name]
+    run, lease = begin()
+    before = everything()
+
+    def fail(*args: Any) -> int:
+        raise ConnectionError("the disk is gone")
+
+    monkeypatch.setattr(log, "append", fail)
+    with pytest.raises(ConnectionError):
+        step(run, lease)
+
+    assert everything() == before
+
+
+def test_a_verdict_that_cannot_be_logged_was_not_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, _, request = proposed(make_call())
+    reviewer = ada()
+    before = everything()
+
+    def fail(*args: Any) -> int:
+        raise ConnectionError("the disk is gone")
+
+    monkeypatch.setattr(log, "append", fail)
+    with pytest.raises(ConnectionError):
+        say("approve", request, reviewer, always=True)
+
+    assert everything() == before
 
 
 def test_the_log_has_no_gap_whoever_writes() -> None:
@@ -388,6 +638,38 @@ def test_a_started_call_still_records_its_outcome_after_a_stop() -> None:
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELLED
     assert ToolExecution.objects.get().status == ToolExecution.Status.SUCCEEDED
+
+
+def test_a_stopped_run_is_not_parked() -> None:
+    run, lease = held_run()
+    services.stop_run(run.pk, by=None)
+
+    assert [leases.park(lease), leases.park(lease)] == [False, False]
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.COMPLETED])
+def test_only_a_run_that_completed_hands_its_unread_messages_on(status: str) -> None:
+    run, lease = held_run()
+    services.send_message(run.conversation_id, "And hurry.", by=None)
+
+    leases.finish(lease, RunStatus(status))
+
+    unread = [each.pending_messages for each in Run.objects.order_by("id")]
+    handed_on = status == RunStatus.COMPLETED
+    assert unread == ([[], []] if handed_on else [["And hurry."]])
+
+
+def test_only_a_failed_run_that_came_last_is_resumed() -> None:
+    run, lease = held_run()
+    leases.finish(lease, RunStatus.COMPLETED)
+    with pytest.raises(services.NotResumable):
+        services.resume_run(run.pk, by=None)
+    Run.objects.update(status=RunStatus.FAILED)
+    services.send_message(run.conversation_id, "Go on.", by=None)
+    Run.objects.exclude(pk=run.pk).update(status=RunStatus.COMPLETED)
+
+    with pytest.raises(services.ConversationBusy):
+        services.resume_run(run.pk, by=None)
 
 
 def test_stopping_a_waiting_run_ends_it_and_cancels_its_requests() -> None:
