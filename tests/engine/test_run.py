@@ -647,3 +647,51 @@ async def test_instructions_may_be_asked_for() -> None:
 
     assert shop.model.last_call is not None
     assert shop.model.last_call.system_instructions == "Shop for ada"
+
+
+async def test_always_on_one_tool_says_nothing_about_another() -> None:
+    @function_tool(needs_approval=True)
+    async def pay(order: str) -> str:
+        shop.done.append(f"pay {order}")
+        return "paid"
+
+    other = function_call("pay", {"order": "9"}, call_id="c2")
+    shop = Shop([refund("c1")], [other], END)
+    shop.agent.tools.append(pay)
+    state = await paused(shop)
+
+    state.approve(state.get_interruptions()[0], always_approve=True)
+    result = await Runner.run(shop.agent, state)
+
+    assert shop.done == ["refund 1"]
+    assert [item.tool_name for item in result.interruptions] == ["pay"]
+
+
+async def test_a_model_that_takes_too_long_is_asked_again(clock: FakeClock) -> None:
+    async def hang(call: Any) -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    settings = fast()
+    settings.timeout = 0.01
+    shop = Shop(ModelStep.respond(hang), END, model_settings=settings)
+
+    result = await Runner.run(shop.agent, "go", ports=Ports(clock=clock))
+
+    assert result.final_output == "end"
+    assert clock.waits == [1.0]
+
+
+async def test_a_tool_that_does_not_exist_may_end_the_run() -> None:
+    shop = Shop([function_call("fly", {}, call_id="c1")], END)
+    config = RunConfig(tool_not_found_behavior="raise")
+
+    with pytest.raises(ModelBehaviorError, match="'fly'"):
+        await Runner.run(shop.agent, "go", run_config=config)
+
+
+async def test_a_run_that_has_ended_takes_no_input() -> None:
+    shop = Shop(END)
+    result = await Runner.run(shop.agent, "go")
+
+    with pytest.raises(UserError, match="has ended"):
+        result.to_state().add_input("More.")
