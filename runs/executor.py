@@ -29,6 +29,7 @@ from .engine import (
     LeaseLost,
     Ports,
     RawResponsesStreamEvent,
+    RunInterrupted,
     Runner,
     RunResultStreaming,
     RunStopped,
@@ -209,67 +210,67 @@ class Executor:
     # Driving one run
 
     async def _work(self, run_id: UUID) -> None:
+        lease = await self._take(run_id)
+        if lease is None:
+            return
+        execution = Execution(lease, DurableGate(lease, self._db))
+        self._held[run_id] = execution
         try:
-            lease = await self._db.run(leases.take, run_id, self._presence.owner)
-            if lease is None:
-                return
-            execution = Execution(lease, DurableGate(lease, self._db))
-            self._held[run_id] = execution
             await self._drive_to_rest(execution)
         except LeaseLost:
-            logger.info("Lost the lease of a run", extra={"run_id": str(run_id)})
+            logger.info("Lost the lease of a run", extra=_extra(lease))
         except DatabaseError:
             # The lease runs out, and the run is taken up where it stood.
-            logger.exception("A run lost its database", extra={"run_id": str(run_id)})
+            logger.exception("A run lost its database", extra=_extra(lease))
+
+    async def _take(self, run_id: UUID) -> Lease | None:
+        try:
+            return await self._db.run(leases.take, run_id, self._presence.owner)
+        except DatabaseError:
+            logger.exception("A run was not taken", extra={"run_id": str(run_id)})
+            return None
 
     async def _drive_to_rest(self, execution: Execution) -> None:
         """Drive the run until it has ended or waits with nothing left to look at."""
-        lease = execution.lease
-        while True:
+        at_rest = False
+        while not at_rest:
             try:
                 result = await self._drive(execution)
-            except RunStopped:
-                await self._db.run(leases.finish, lease, RunStatus.CANCELLED)
-                return
-            except LeaseLost:
-                raise
-            except (AgentsException, RunError) as error:
-                if isinstance(error.__cause__, DatabaseError):
-                    raise error.__cause__ from error
-                await self._fail(lease, str(error))
-                return
-            except DatabaseError:
-                raise
+            except (RunInterrupted, DatabaseError, AgentsException, RunError) as error:
+                return await self._interrupted(execution.lease, error)
             except Exception as error:
                 # Ours, not the agent's: loud in the log, and the run does not hang.
-                logger.exception(
-                    "Driving a run broke", extra={"run": str(lease.run_id)}
-                )
-                await self._fail(
-                    lease, f"Placet failed: {type(error).__name__}: {error}"
-                )
-                return
-            if result.state.is_done:
-                await self._db.run(
-                    leases.finish,
-                    lease,
-                    RunStatus.COMPLETED,
-                    final_output=str(result.final_output),
-                )
-                return
-            if self._leaving and not result.interruptions:
-                await self._db.run(leases.release, lease)
-                return
-            if any(open_call.held for open_call in result.state.open.values()):
-                await asyncio.sleep(HELD_LOOK_S)
-                continue
-            if not result.interruptions:
-                await self._fail(
-                    lease, "The run ended without an answer or a question."
-                )
-                return
-            if await self._db.run(leases.park, lease):
-                return
+                logger.exception("Driving a run broke", extra=_extra(execution.lease))
+                told = f"Placet failed: {type(error).__name__}: {error}"
+                return await self._fail(execution.lease, told)
+            at_rest = await self._put_to_rest(execution.lease, result)
+
+    async def _interrupted(self, lease: Lease, error: Exception) -> None:
+        """End the run as what broke its stretch says, or raise what ends no run."""
+        if isinstance(error, LeaseLost | DatabaseError):
+            raise error
+        if isinstance(error.__cause__, DatabaseError):
+            raise error.__cause__ from error
+        if isinstance(error, RunStopped):
+            return await self._db.run(leases.finish, lease, RunStatus.CANCELLED)
+        await self._fail(lease, str(error))
+
+    async def _put_to_rest(self, lease: Lease, result: RunResultStreaming[Any]) -> bool:
+        """Store that the stretch is over; False when the run is to be driven on."""
+        if result.state.is_done:
+            answer = str(result.final_output)
+            done = RunStatus.COMPLETED
+            await self._db.run(leases.finish, lease, done, final_output=answer)
+        elif self._leaving and not result.interruptions:
+            await self._db.run(leases.release, lease)
+        elif any(open_call.held for open_call in result.state.open.values()):
+            await asyncio.sleep(HELD_LOOK_S)
+            return False
+        elif not result.interruptions:
+            await self._fail(lease, "The run ended without an answer or a question.")
+        else:
+            return await self._db.run(leases.park, lease)
+        return True
 
     async def _drive(self, execution: Execution) -> RunResultStreaming[Any]:
         lease = execution.lease
@@ -299,6 +300,10 @@ class Executor:
 
     async def _fail(self, lease: Lease, error: str) -> None:
         await self._db.run(leases.finish, lease, RunStatus.FAILED, error=error)
+
+
+def _extra(lease: Lease) -> dict[str, str]:
+    return {"run_id": str(lease.run_id)}
 
 
 async def _show(run_id: UUID, streaming: RunResultStreaming[Any]) -> None:
