@@ -159,6 +159,23 @@ def test_a_port_in_use_is_said_plainly(environment: dict[str, str]) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_database_without_its_tables_is_said_plainly(
+    environment: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=ROOT,
+        env={**environment, "PLACET_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+    assert ended.returncode == 1
+    assert "run: python manage.py migrate" in ended.stderr
+
+
 def test_static_files_come_from_the_same_process(serve: Serve) -> None:
     server = serve("--no-runners")
 

@@ -16,8 +16,10 @@ from twisted.internet import reactor as installed_reactor
 
 from runs.executor import Executor
 from runs.live.hub import get_hub
+from runs.management.migrated import require_migrations
 
 logger = logging.getLogger(__name__)
+LAST_WAIT_S = 5.0
 
 reactor: Any = installed_reactor  # typed as a module; it is an object
 
@@ -41,6 +43,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_migrations()
         runners = None if options["no_runners"] else Executor(options["concurrency"])
         serving = Serving(runners)
         server = Server(
@@ -141,4 +144,6 @@ class Serving:
 
 
 async def _all(tasks: set[asyncio.Task[Any]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Return once they have ended; one that will not is left to the process's end."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=LAST_WAIT_S)

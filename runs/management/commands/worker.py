@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from argparse import ArgumentParser
 from typing import Any
@@ -12,6 +13,7 @@ from django.core.management.base import BaseCommand
 
 from runs.executor import Executor
 from runs.live.pokes import set_home
+from runs.management.migrated import require_migrations
 
 
 class Command(BaseCommand):
@@ -26,6 +28,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_migrations()
         asyncio.run(self._work(Executor(options["concurrency"])))
 
     async def _work(self, executor: Executor) -> None:
@@ -37,4 +40,7 @@ class Command(BaseCommand):
         self.stdout.write("Placet works (Ctrl-C ends it)")
         self.stdout.flush()
         await signalled.wait()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A second signal ends at once, also past a tool that will not end.
+            loop.add_signal_handler(number, os._exit, 1)
         await executor.stop()
