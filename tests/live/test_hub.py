@@ -140,6 +140,7 @@ async def test_the_clock_looks_around(
     run, client = await sync_to_async(watched_run)()
     socket, page = open_socket(run_path(run), client), Page(run)
     await socket.connect()
+    await page.read(socket)
 
     await sync_to_async(say)(run, "one")
     await page.read_to(socket, 1)
