@@ -35,6 +35,7 @@ from .engine import (
     RunStopped,
     TurnStartedStreamEvent,
 )
+from .engine.answer import text_of_output
 from .engine.cancel import cancel_all
 from .engine.models import close_clients
 from .errors import RunError
@@ -239,9 +240,11 @@ class Executor:
             except (RunInterrupted, DatabaseError, AgentsException, RunError) as error:
                 return await self._interrupted(execution.lease, error)
             except Exception as error:
-                # Ours, not the agent's: loud in the log, and the run does not hang.
+                # The agent's code, or ours: loud in the log, and the run does not hang.
                 logger.exception("Driving a run broke", extra=_extra(execution.lease))
-                told = f"Placet failed: {type(error).__name__}: {error}"
+                # An error that knows the run came out of it, not out of the reading.
+                who = "The run" if getattr(error, "run_state", None) else "Placet"
+                told = f"{who} failed: {type(error).__name__}: {error}"
                 return await self._fail(execution.lease, told)
             at_rest = await self._put_to_rest(execution.lease, result)
 
@@ -258,12 +261,10 @@ class Executor:
     async def _put_to_rest(self, lease: Lease, result: RunResultStreaming[Any]) -> bool:
         """Store that the stretch is over; False when the run is to be driven on."""
         if result.state.is_done:
-            answer = str(result.final_output)
-            done = RunStatus.COMPLETED
-            await self._db.run(leases.finish, lease, done, final_output=answer)
+            await self._finish(lease, result)
         elif self._leaving and not result.interruptions:
             await self._db.run(leases.release, lease)
-        elif any(open_call.held for open_call in result.state.open.values()):
+        elif any(call.held for _, call in result.state.open_calls_below()):
             await asyncio.sleep(HELD_LOOK_S)
             return False
         elif not result.interruptions:
@@ -271,6 +272,16 @@ class Executor:
         else:
             return await self._db.run(leases.park, lease)
         return True
+
+    async def _finish(self, lease: Lease, result: RunResultStreaming[Any]) -> None:
+        if result.stop_reason is not None:
+            return await self._db.run(
+                leases.finish, lease, RunStatus.CANCELLED, error=result.stop_reason
+            )
+        answer = text_of_output(result.last_agent, result.final_output)
+        await self._db.run(
+            leases.finish, lease, RunStatus.COMPLETED, final_output=answer
+        )
 
     async def _drive(self, execution: Execution) -> RunResultStreaming[Any]:
         lease = execution.lease

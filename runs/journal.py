@@ -12,6 +12,7 @@ from django.db import OperationalError
 from .db import DatabaseThread
 from .engine import Call, Claim, LogEntry, Outcome, RunState, Verdict
 from .engine.digest import JSONObject
+from .engine.ports import News
 from .services import steps
 from .services.lease import Lease
 
@@ -19,11 +20,13 @@ RECORD_AGAIN_S = (0.1, 1.0, 3.0)
 
 
 def gated_calls(state: RunState[Any]) -> list[Call]:
-    """Return the open calls that need a decision and have none in the state."""
+    """Return the open calls, at any depth, that need a decision and have none yet."""
     return [
         open_call.call
-        for open_call in state.open.values()
-        if open_call.call.gated and open_call.verdict is None
+        for _, open_call in state.open_calls_below()
+        if open_call.call.gated
+        and open_call.verdict is None
+        and open_call.nested is None
     ]
 
 
@@ -88,16 +91,17 @@ class DurableGate:
 
     lease: Lease
     db: DatabaseThread
-    _news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _news: News = field(default_factory=News, init=False)
 
     def tell(self) -> None:
         """Say that more may have been decided."""
-        self._news.set()
+        self._news.tell()
 
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
         return await self.db.run(steps.verdicts, self.lease, calls)
 
-    async def changed(self) -> None:
-        await self._news.wait()
-        # Cleared before the caller reads: news that comes meanwhile sets it again.
-        self._news.clear()
+    def version(self) -> int:
+        return self._news.version
+
+    async def changed(self, since: int) -> None:
+        await self._news.changed(since)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from . import codec, registry
 from .engine import Agent, InvalidRunState, RunState
 from .engine.digest import JSONObject
-from .engine.restore import read_head, read_item, restore
+from .engine.restore import (
+    StoredLog,
+    read_guardrail,
+    read_head,
+    read_item,
+    read_order,
+    read_view,
+    restore,
+)
 from .models import Conversation, EventKind, Run, RunEvent, ToolExecution
 
 NEVER_RUN = "This call was not run: the run ended first."
@@ -34,21 +43,15 @@ def load(run_id: Any) -> LoadedRun:
     """
     run = Run.objects.select_related("conversation", "requester").get(pk=run_id)
     agent = registry.get(run.agent_key).agent
-    events = RunEvent.objects.filter(
-        run=run, kind__in=[EventKind.ITEM, EventKind.RESPONSE]
-    ).order_by("seq")
-    rows = [(event.kind, event.data) for event in events]
-    head = read_head(_json(run.head))
     state = restore(
         RunState,
         agent,
-        head,
-        [read_item(data) for kind, data in rows if kind == EventKind.ITEM],
-        [data for kind, data in rows if kind == EventKind.RESPONSE],
-        history=_history(run),
+        read_head(_json(run.head)),
+        _logs(run),
+        history=history_before(run),
         context=_context(run),
     )
-    for open_call in state.open.values():
+    for _, open_call in state.open_calls_below():
         # Decision rows are the only truth; what the head remembers may be older.
         open_call.verdict = None
         open_call.in_doubt = False
@@ -58,6 +61,34 @@ def load(run_id: Any) -> LoadedRun:
         max_turns=run.max_turns,
         stopping=run.stop_requested_at is not None,
     )
+
+
+_READ = {
+    EventKind.ITEM: read_item,
+    EventKind.RESPONSE: lambda data: data,
+    EventKind.GUARDRAIL: read_guardrail,
+    EventKind.VIEW: read_view,
+    EventKind.ORDER: read_order,
+}
+
+
+def _logs(run: Run) -> Callable[[str, Any], StoredLog]:
+    """Return what gives the rows of each frame of the run."""
+    found: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for event in run.events.filter(kind__in=_READ).order_by("seq"):
+        found[event.frame, event.kind].append(_READ[EventKind(event.kind)](event.data))
+
+    def log_of(frame: str, head: Any) -> StoredLog:
+        views = found[frame, EventKind.VIEW]
+        return StoredLog(
+            items=found[frame, EventKind.ITEM],
+            responses=found[frame, EventKind.RESPONSE],
+            guardrails=found[frame, EventKind.GUARDRAIL],
+            view=views[-1] if views else None,
+            orders=found[frame, EventKind.ORDER],
+        )
+
+    return log_of
 
 
 def _json(text: str) -> JSONObject:
@@ -79,7 +110,7 @@ def _context(run: Run) -> JSONObject:
     }
 
 
-def _history(run: Run) -> list[JSONObject]:
+def history_before(run: Run) -> list[JSONObject]:
     """Return what the model reads before this run: the runs it follows, oldest first.
 
     Nothing is copied: their log rows are read where they stand. A run whose state is
@@ -89,7 +120,10 @@ def _history(run: Run) -> list[JSONObject]:
     if not earlier:
         return []
     rows = RunEvent.objects.filter(
-        run_id__in=earlier, run__state_inactive_at=None, kind=EventKind.ITEM
+        run_id__in=earlier,
+        run__state_inactive_at=None,
+        kind=EventKind.ITEM,
+        frame="",
     )
     place = {pk: index for index, pk in enumerate(earlier)}
     ordered = sorted(rows, key=lambda row: (place[row.run_id], row.seq))

@@ -85,6 +85,7 @@ class Run(models.Model):
         COMMAND = "command"
         WEBHOOK = "webhook"
         MESSAGE = "message"
+        SESSION = "session", "session (recorded, not run here)"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     conversation = models.ForeignKey(
@@ -203,6 +204,10 @@ class EventKind(models.TextChoices):
     ITEM = "item", "an item of the conversation"
     RESPONSE = "response", "a model's answer is complete"
     RETRY = "retry", "a model's answer was withdrawn and is asked for again"
+    ORDER = "order", "outputs are read in the order of their calls"
+    VIEW = "view", "the model reads something else from here on"
+    GUARDRAIL = "guardrail", "a guardrail said something"
+    SPAN = "span", "a stretch of work and how long it took"
     EXECUTION = "execution", "a tool call changed its state"
     REQUEST = "request", "an approval request changed"
     STATUS = "status", "the run changed its status"
@@ -286,6 +291,32 @@ class ToolExecution(models.Model):
 
     def __str__(self) -> str:
         return f"{inert.excerpt(self.tool, SHOWN)} ({self.status})"
+
+
+class SavedState(models.Model):
+    """A RunState that a program of its own has put by; one is active for each key."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    key = models.CharField(max_length=200, help_text="The id of the session.")
+    agent = models.CharField(max_length=200, help_text="Name of the root agent.")
+    state = models.TextField(help_text="JSON, or a text encrypted for this row.")
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-updated_at", "-id")
+        indexes = (models.Index(fields=("updated_at",), name="saved_state_age"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("key",),
+                condition=Q(is_active=True),
+                name="one_active_state_per_key",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return inert.excerpt(self.key, SHOWN)
 
 
 class WebhookSource(models.Model):

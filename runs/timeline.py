@@ -75,6 +75,9 @@ _EXECUTION_STATES = {
 }
 
 
+_CALLS = ("tool_call", "handoff_call", "mcp_approval_request")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallView:
     """A tool call with everything that has happened to it."""
@@ -305,13 +308,17 @@ class _CallFacts:
 
     def _learn_item(self, data: dict[str, Any]) -> None:
         raw = data.get("raw") or {}
-        if data.get("type") == "tool_call":
+        if data.get("type") in _CALLS:
             self.tool = str(raw.get("name", ""))
             self.arguments = str(raw.get("arguments", ""))
             self.agent = str(data.get("agent") or "")
-        elif data.get("type") == "tool_output":
+        elif data.get("type") in ("tool_output", "handoff_output"):
             self.output = text_of(raw.get("output"))
             self.state = _state(data.get("outcome")) or CallState.SUCCEEDED
+        elif data.get("type") == "mcp_approval_response":
+            approved = raw.get("approve") is True
+            self.output = text_of(raw.get("reason"))
+            self.state = CallState.SUCCEEDED if approved else CallState.REJECTED
 
     def _learn_request(self, data: dict[str, Any]) -> None:
         self.request_id = str(data.get("request", ""))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .digest import MalformedArguments, call_digest, parse_arguments
+from .digest import JSONObject, MalformedArguments, call_digest, parse_arguments
+
+if TYPE_CHECKING:
+    from .state import RunState
 
 
 class Risk(enum.StrEnum):
@@ -40,6 +43,19 @@ class Review:
             raise ValueError("Review approvals must be at least 1.")
 
 
+class CallKind(enum.StrEnum):
+    FUNCTION = "function"
+    """A tool whose body runs here."""
+    AGENT = "agent"
+    """An agent used as a tool: a frame of its own, whose calls live below this one."""
+    HANDOFF = "handoff"
+    """Another agent takes over."""
+    LOCAL = "local"
+    """A tool with calls of a form of their own that runs here: a shell, a patch."""
+    HOSTED_MCP = "hosted_mcp"
+    """The model's server asks whether it may call a tool there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call of one tool, exactly as the model wrote it."""
@@ -54,6 +70,7 @@ class Call:
     """The text the model wrote; never reformatted."""
     schema_hash: str
     digest: str
+    kind: CallKind = CallKind.FUNCTION
     gated: bool = False
     """True when a person, or a standing rule, must approve it first."""
     why: str = ""
@@ -96,6 +113,10 @@ class Verdict:
     kind: VerdictKind
     message: str | None = None
     """Reject: what the model is told. Answer: the output. None: the default text."""
+    arguments: str | None = None
+    """Approve: what runs instead of what the model wrote; None runs that."""
+    stop: bool = False
+    """Reject: the run ends with this call."""
 
 
 class OutcomeKind(enum.StrEnum):
@@ -114,7 +135,8 @@ class Outcome:
     """How a call ended and what the model is told of it."""
 
     kind: OutcomeKind
-    output: str
+    output: str | list[JSONObject]
+    """A text, or content parts (text, image, file) as the Responses API has them."""
 
 
 class ClaimStatus(enum.StrEnum):
@@ -147,10 +169,16 @@ class OpenCall:
     """It may have happened already; a person has been asked."""
     held: bool = False
     """Approved, but it may not start yet."""
+    nested: RunState[Any] | None = None
+    """The run of the agent that this call uses as a tool, once it has begun."""
+    resolved: bool = False
+    """Its decision was announced in this stretch of the run."""
 
     @property
     def waits(self) -> bool:
         """True while only a person, or time, can move this call on."""
+        if self.nested is not None:
+            return not self.nested.can_go_on()
         if self.verdict is None:
             return self.call.gated or self.in_doubt
         return self.held
@@ -163,3 +191,8 @@ class StickyVerdict:
     agent_path: str
     tool: str
     verdict: Verdict
+
+    @property
+    def scope(self) -> str:
+        """What it covers, in words: this agent's tool, for the rest of this run."""
+        return f"every call of {self.tool} by {self.agent_path} in this run"

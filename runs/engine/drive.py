@@ -3,56 +3,140 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+import dataclasses
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .cancel import cancel_all, is_leaked_cancel
 from .config import RunConfig
-from .errors import ModelCallError, RunStopped, UserError
+from .errors import (
+    AgentsException,
+    JournalFailed,
+    ModelCallError,
+    RunStopped,
+    UserError,
+)
 from .events import StreamEvent
-from .ports import Ports
+from .lifecycle import Hooks, RunHooksBase
+from .ports import LogEntry, Ports
+from .spans import RunSpans
 from .state import RunState
+
+if TYPE_CHECKING:
+    from .sessions import Session
+    from .tracing import Trace
 
 T = TypeVar("T")
 Emit = Callable[[StreamEvent], Awaitable[None]]
 
 
-async def _emit_nothing(event: StreamEvent) -> None:
+async def emit_nothing(event: StreamEvent) -> None:
     return None
+
+
+@dataclass(eq=False)
+class Control:
+    """What the root agent's stretch shares with those of the agents it uses as tools."""
+
+    stop_grace_s: float = 30.0
+    """How long started tools may still take once the run is stopped."""
+    pause_after_turn: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the state changes and the change is stored: one order for both."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Drive:
-    """One stretch of a run, from a state to its next pause or end."""
+    """One stretch of one agent's run, from a state to its next pause or end."""
 
     state: RunState[Any]
+    go: Callable[[Drive], Awaitable[None]]
+    """The loop: drives a stretch to its end."""
     config: RunConfig = field(default_factory=RunConfig)
     ports: Ports = field(default_factory=Ports)
+    control: Control = field(default_factory=Control)
+    hooks: RunHooksBase[Any, Any] | None = None
+    error_handlers: Mapping[str, Any] = field(default_factory=dict)
+    session: Session | None = None
     streamed: bool = False
-    emit: Emit = _emit_nothing
-    stop_grace_s: float = 30.0
-    """How long started tools may still take once the run is stopped."""
+    emit: Emit = emit_nothing
+    announce: Emit = emit_nothing
+    """Tells of approvals; an inner agent's too, on the outer stream."""
     resumed: bool = False
     """True until what was decided while the run waited has been looked up."""
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    pause_after_turn: bool = False
-    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while the state changes and the change is stored: one order for both."""
+    trace: Trace | None = None
+    """The trace it is told in, once it has begun; None when tracing is off."""
+    spans: RunSpans = field(init=False)
+    agent_started: bool = False
+    """True once the hooks were told that the present agent works in this stretch."""
+
+    def __post_init__(self) -> None:
+        self.spans = RunSpans(self.config)
+
+    @property
+    def own_hooks(self) -> Hooks:
+        """The hooks of the run and of the agent whose turn it is."""
+        return Hooks(self.hooks, self.state.current_agent.hooks)
+
+    def inner(self, state: RunState[Any], **changes: Any) -> Drive:
+        """Return the stretch of an agent that this one uses as a tool."""
+        fresh: dict[str, Any] = {
+            "hooks": None,
+            "session": None,
+            "error_handlers": {},
+            "streamed": False,
+            "emit": emit_nothing,
+            "agent_started": False,
+            "resumed": False,
+        }
+        return dataclasses.replace(self, state=state, **(fresh | changes))
+
+    @contextlib.asynccontextmanager
+    async def storing(self) -> AsyncIterator[list[LogEntry]]:
+        """Change the state inside; the entries put into the list are stored with it.
+
+        Raises JournalFailed, or what the journal itself raises of the engine's errors.
+        """
+        entries: list[LogEntry] = []
+        async with self.control.writing:
+            yield entries
+            await self.journal(self.ports.journal.append(self.state.root, entries))
+
+    async def journal(self, stored: Awaitable[T]) -> T:
+        """Return what the journal gives. Raises as `storing`."""
+        try:
+            return await stored
+        except AgentsException:
+            raise
+        except Exception as error:
+            raise JournalFailed(
+                f"A step could not be stored: {type(error).__name__}: {error}"
+            ) from error
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` gives. Raises RunStopped, and ends it, on a stop.
 
         A cancellation that nobody asked for, and an exit, are failures of `work`.
         """
-        if self.stopping.is_set():
+        stopping = self.control.stopping
+        if stopping.is_set():
             work.close()
             raise RunStopped("The run was stopped.")
         task = asyncio.ensure_future(_contained(work))
-        stop = asyncio.ensure_future(self.stopping.wait())
+        stop = asyncio.ensure_future(stopping.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if self.stopping.is_set():
+            if stopping.is_set():
                 raise RunStopped("The run was stopped.")
             return task.result()
         finally:
@@ -68,3 +152,8 @@ async def _contained(work: Coroutine[Any, Any, T]) -> T:
         if is_leaked_cancel():
             raise ModelCallError("The call of the model was cancelled.") from error
         raise
+
+
+async def emit_all(emit: Emit, events: Sequence[StreamEvent]) -> None:
+    for event in events:
+        await emit(event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .items import RunItem
 
@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 
 ItemEventName = Literal[
     "message_output_created",
+    "handoff_requested",
+    # Misspelt in the SDK, and so in every program that waits for it.
+    "handoff_occured",
     "tool_called",
+    "tool_search_called",
+    "tool_search_output_created",
     "tool_output",
     "reasoning_item_created",
+    "mcp_approval_requested",
+    "mcp_approval_response",
+    "mcp_list_tools",
     "approval_requested",
     "approval_resolved",
     "input_added",
@@ -33,7 +41,12 @@ class RawResponsesStreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunItemStreamEvent:
-    """An item was made; it is stored already."""
+    """An item was made.
+
+    Calls and reasoning are told of as soon as the model has written them, everything
+    else once it is stored. After a new `turn_started_stream_event` of the same turn,
+    what the failed attempt told of counts no more.
+    """
 
     name: ItemEventName
     item: RunItem
@@ -65,3 +78,12 @@ StreamEvent = (
     | AgentUpdatedStreamEvent
     | TurnStartedStreamEvent
 )
+
+
+class AgentToolStreamEvent(TypedDict):
+    """What `as_tool(on_stream=...)` is told of the inner run."""
+
+    event: StreamEvent
+    agent: Agent[Any]
+    tool_call: Any
+    """The outer call, as an object of the openai client."""

@@ -6,19 +6,21 @@ written as; `raw_item` gives the typed form of it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from openai.types.responses import (
     ResponseFunctionToolCall,
+    ResponseOutputItem,
     ResponseOutputMessage,
     ResponseReasoningItem,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .calls import Call, OutcomeKind
 from .digest import JSONObject
+from .tool_outputs import encode_output
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -27,28 +29,34 @@ Typed: TypeAlias = type[BaseModel] | None
 """The openai client's form of an item, where it has one."""
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
 class RunItem:
     """One thing that happened in a run."""
+
+    __slots__ = ("agent", "call_key", "raw")
 
     type: ClassVar[str] = "run_item"
     kind: ClassVar[str] = ""
     """Its name in a log or a state."""
     typed: ClassVar[Typed] = None
 
-    agent: Agent[Any]
-    """Whose turn it belongs to."""
-    raw: JSONObject
-    """The item as a model's server writes it."""
-    call_key: str = ""
-    """The tool call it is about, if any."""
+    def __init__(
+        self, agent: Agent[Any], raw_item: JSONObject | BaseModel, *, call_key: str = ""
+    ) -> None:
+        """Make an item of `agent`'s turn; `raw_item` is what a model's server writes.
+
+        `call_key` names the tool call it is about, if any.
+        """
+        self.agent = agent
+        self.raw = plain_item(raw_item)
+        self.call_key = call_key
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.raw!r})"
 
     @property
     def raw_item(self) -> Any:
         """The item as an object of the openai client, or a dict where it has none."""
-        if self.typed is None:
-            return self.raw
-        return self.typed.model_validate(self.raw)
+        return typed_item(self.raw, self.typed)
 
     def to_input_item(self) -> JSONObject:
         """Return the item as a model reads it in a later turn."""
@@ -58,6 +66,38 @@ class RunItem:
         """Return the item as a log or a state holds it."""
         return {"type": self.kind, "agent": self.agent.name, "raw": self.raw}
 
+    def release_agent(self) -> None:
+        """Nothing to do: an item keeps its agent for as long as it is kept."""
+
+
+def name_called(raw: JSONObject) -> str:
+    """Return the qualified name of the tool that a function call is of."""
+    name, namespace = str(raw.get("name") or ""), raw.get("namespace")
+    # A tool that was found by searching is alone in a namespace of its own name.
+    return f"{namespace}.{name}" if namespace and namespace != name else name
+
+
+def plain_item(given: JSONObject | BaseModel) -> JSONObject:
+    """Return an item of the openai client, or a dict, as plain JSON."""
+    if isinstance(given, BaseModel):
+        return given.model_dump(mode="json", exclude_unset=True, warnings=False)
+    return given
+
+
+def typed_item(raw: JSONObject, typed: Typed = None) -> Any:
+    """Return `raw` as an object of the openai client, or itself where it is none."""
+    try:
+        if typed is not None:
+            return typed.model_validate(raw)
+        return _output_item().validate_python(raw)
+    except ValidationError:
+        return raw
+
+
+@functools.cache
+def _output_item() -> TypeAdapter[Any]:
+    return TypeAdapter(ResponseOutputItem)
+
 
 class InputItem(RunItem):
     """What a person or a system said to the agent."""
@@ -65,6 +105,10 @@ class InputItem(RunItem):
     __slots__ = ()
     type = "input_item"
     kind = "input"
+
+    @property
+    def raw_item(self) -> JSONObject:
+        return self.raw
 
 
 class MessageOutputItem(RunItem):
@@ -86,12 +130,87 @@ class ReasoningItem(RunItem):
 
 
 class ToolCallItem(RunItem):
-    """A call the model asked for."""
+    """A call the model asked for, or one that its server made."""
 
     __slots__ = ()
     type = "tool_call_item"
     kind = "tool_call"
+
+    @property
+    def tool_name(self) -> str | None:
+        """The function's name, or the kind of the hosted tool."""
+        name = self.raw.get("name") or self.raw.get("type")
+        return str(name) if name else None
+
+    @property
+    def call_id(self) -> str | None:
+        found = self.raw.get("call_id") or self.raw.get("id")
+        return str(found) if found else None
+
+
+class HandoffCallItem(RunItem):
+    """The model's wish that another agent takes over."""
+
+    __slots__ = ()
+    type = "handoff_call_item"
+    kind = "handoff_call"
     typed: ClassVar[Typed] = ResponseFunctionToolCall
+
+    @property
+    def tool_name(self) -> str:
+        return str(self.raw.get("name") or "")
+
+
+class CompactionItem(RunItem):
+    """What a server made of a longer history."""
+
+    __slots__ = ()
+    type = "compaction_item"
+    kind = "compaction"
+
+
+class MCPApprovalRequestItem(RunItem):
+    """The model's server asks whether it may call a tool of an MCP server."""
+
+    __slots__ = ()
+    type = "mcp_approval_request_item"
+    kind = "mcp_approval_request"
+
+
+class MCPApprovalResponseItem(RunItem):
+    """The answer to such a request."""
+
+    __slots__ = ()
+    type = "mcp_approval_response_item"
+    kind = "mcp_approval_response"
+
+    @property
+    def raw_item(self) -> JSONObject:
+        return self.raw
+
+
+class MCPListToolsItem(RunItem):
+    """The tools an MCP server told the model's server of."""
+
+    __slots__ = ()
+    type = "mcp_list_tools_item"
+    kind = "mcp_list_tools"
+
+
+class ToolSearchCallItem(RunItem):
+    """The model looked for tools."""
+
+    __slots__ = ()
+    type = "tool_search_call_item"
+    kind = "tool_search_call"
+
+
+class ToolSearchOutputItem(RunItem):
+    """The tools it found."""
+
+    __slots__ = ()
+    type = "tool_search_output_item"
+    kind = "tool_search_output"
 
 
 class OtherItem(RunItem):
@@ -102,49 +221,111 @@ class OtherItem(RunItem):
     kind = "other"
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
 class ToolCallOutputItem(RunItem):
     """What came of a call."""
 
-    type: ClassVar[str] = "tool_call_output_item"
-    kind: ClassVar[str] = "tool_output"
+    __slots__ = ("custom_data", "outcome", "output")
+    type = "tool_call_output_item"
+    kind = "tool_output"
 
-    outcome: OutcomeKind
-    output: Any = field(default=None)
-    """What the tool returned; after loading, the text the model was told."""
+    def __init__(
+        self,
+        agent: Agent[Any],
+        raw_item: JSONObject | BaseModel,
+        output: Any = None,
+        *,
+        call_key: str = "",
+        outcome: OutcomeKind = OutcomeKind.SUCCEEDED,
+        custom_data: JSONObject | None = None,
+    ) -> None:
+        """As RunItem; `output` is what the tool returned, or what the model reads.
+
+        After loading it is always the latter. `custom_data` no model sees.
+        """
+        super().__init__(agent, raw_item, call_key=call_key)
+        self.output = output
+        self.outcome = outcome
+        self.custom_data = custom_data
+
+    @property
+    def raw_item(self) -> JSONObject:
+        return self.raw
+
+    @property
+    def call_id(self) -> str:
+        return str(self.raw.get("call_id") or "")
 
     def to_entry(self) -> JSONObject:
-        return {
-            "type": self.kind,
-            "agent": self.agent.name,
-            "raw": self.raw,
-            "outcome": str(self.outcome),
-        }
+        entry = super().to_entry()
+        if self.outcome is not OutcomeKind.SUCCEEDED:
+            entry["outcome"] = str(self.outcome)
+        if self.custom_data:
+            entry["custom_data"] = self.custom_data
+        return entry
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
+class HandoffOutputItem(RunItem):
+    """Another agent has taken over."""
+
+    __slots__ = ("source_agent", "target_agent")
+    type = "handoff_output_item"
+    kind = "handoff_output"
+
+    def __init__(
+        self,
+        agent: Agent[Any],
+        raw_item: JSONObject | BaseModel,
+        source_agent: Agent[Any],
+        target_agent: Agent[Any],
+        *,
+        call_key: str = "",
+    ) -> None:
+        super().__init__(agent, raw_item, call_key=call_key)
+        self.source_agent = source_agent
+        self.target_agent = target_agent
+
+    @property
+    def raw_item(self) -> JSONObject:
+        return self.raw
+
+    def to_entry(self) -> JSONObject:
+        return super().to_entry() | {"target": self.target_agent.name}
+
+
 class ToolApprovalItem(RunItem):
     """A call that waits for a person. Hand it to `RunState.approve` or `reject`.
 
     It is made from the state when asked for, never stored, and no model sees it.
     """
 
-    type: ClassVar[str] = "tool_approval_item"
-    kind: ClassVar[str] = "approval"
-    typed: ClassVar[Typed] = ResponseFunctionToolCall
+    __slots__ = ("call", "path")
+    type = "tool_approval_item"
+    kind = "approval"
 
-    call: Call
+    def __init__(
+        self,
+        agent: Agent[Any],
+        raw_item: JSONObject | BaseModel,
+        *,
+        call: Call,
+        path: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(agent, raw_item, call_key=call.key)
+        self.call = call
+        self.path = path or (agent.name, call.tool)
+        """Agents and tools by turns, from the root agent to the tool that waits."""
 
     @property
     def name(self) -> str:
-        return self.call.tool
+        return str(self.raw.get("name") or self.call.tool)
 
     @property
     def tool_name(self) -> str:
-        return self.call.tool
+        return self.name
 
     @property
     def qualified_name(self) -> str:
+        """The tool's name behind its namespace, where it has one."""
         return self.call.tool
 
     @property
@@ -162,20 +343,67 @@ class ToolApprovalItem(RunItem):
         return self.call.call_id
 
 
-def model_text(raw: JSONObject) -> str:
-    """Return the text of a message, refusals included."""
-    return "".join(
-        part.get("text") or part.get("refusal") or ""
-        for part in raw.get("content") or []
-        if isinstance(part, dict)
+ITEM_KINDS: dict[str, type[RunItem]] = {
+    kind.kind: kind
+    for kind in (
+        InputItem,
+        MessageOutputItem,
+        ReasoningItem,
+        ToolCallItem,
+        ToolCallOutputItem,
+        HandoffCallItem,
+        HandoffOutputItem,
+        CompactionItem,
+        MCPApprovalRequestItem,
+        MCPApprovalResponseItem,
+        MCPListToolsItem,
+        ToolSearchCallItem,
+        ToolSearchOutputItem,
+        OtherItem,
     )
+}
+"""Each class by its name in a log or a state."""
+
+
+def model_text(raw: JSONObject) -> str:
+    """Return the text of a message, without refusals."""
+    return "".join(part.get("text") or "" for part in _parts(raw))
+
+
+def refusal_of(raw: JSONObject) -> str:
+    """Return what a message refuses with; empty when it does not."""
+    return "".join(part.get("refusal") or "" for part in _parts(raw))
+
+
+def _parts(raw: JSONObject) -> list[JSONObject]:
+    content = raw.get("content")
+    if isinstance(content, str):
+        return [{"text": content}]
+    return [part for part in content or [] if isinstance(part, dict)]
+
+
+def assistant_text(raw: JSONObject) -> str:
+    """Return all a message says to a person, refusals included."""
+    return model_text(raw) or refusal_of(raw)
+
+
+def message_raw(text: str) -> JSONObject:
+    """Return a message of an agent that no model wrote."""
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {
+        "id": "__fake_id__",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
 
 
 def input_items(given: str | Sequence[JSONObject]) -> list[JSONObject]:
     """Return a run's input as items; a text becomes one user message."""
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
-    return list(given)
+    return [plain_item(item) for item in given]
 
 
 class ItemHelpers:
@@ -197,3 +425,38 @@ class ItemHelpers:
             for item in items
             if isinstance(item, MessageOutputItem)
         )
+
+    @staticmethod
+    def extract_text(message: JSONObject | BaseModel) -> str | None:
+        """Return a message's text, or None when it has none."""
+        return model_text(plain_item(message)) or None
+
+    @staticmethod
+    def extract_refusal(message: JSONObject | BaseModel) -> str | None:
+        """Return what a message refuses with, or None when it does not."""
+        return refusal_of(plain_item(message)) or None
+
+    @staticmethod
+    def extract_last_text(message: JSONObject | BaseModel) -> str | None:
+        """Return the text of a message's last part, or None when that is none."""
+        parts = _parts(plain_item(message))
+        return parts[-1].get("text") if parts else None
+
+    @staticmethod
+    def extract_last_content(message: JSONObject | BaseModel) -> str:
+        """Return the text or refusal of a message's last part; empty without parts."""
+        parts = _parts(plain_item(message))
+        return (
+            (parts[-1].get("text") or parts[-1].get("refusal") or "") if parts else ""
+        )
+
+    @staticmethod
+    def tool_call_output_item(
+        tool_call: JSONObject | BaseModel, output: Any
+    ) -> JSONObject:
+        """Return the item that gives `tool_call` its output, as a model reads it."""
+        return {
+            "type": "function_call_output",
+            "call_id": plain_item(tool_call)["call_id"],
+            "output": encode_output(output),
+        }

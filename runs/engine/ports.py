@@ -25,16 +25,19 @@ class LogEntry:
     """One row of a run's log."""
 
     kind: str
-    """`item`, `response` or `retry`."""
+    """`item`, `response`, `retry`, `order`, `view` or `guardrail`."""
     payload: JSONObject
     call_key: str = ""
     """The call it is about, if any."""
+    frame: str = ""
+    """Key of the call whose agent it belongs to; empty for the root agent's."""
 
 
 class Journal(Protocol):
     """Where a run's progress is kept. Each method returns after the commit.
 
-    Every method may raise RunStopped or LeaseLost: nothing was stored then, and the
+    `state` is always the root agent's; what belongs to an agent used as a tool says so
+    by its frame. Every method may raise RunStopped or LeaseLost: nothing was stored then, and the
     run ends here.
     """
 
@@ -71,8 +74,12 @@ class Gate(Protocol):
         """Return the verdict of each decided call by its key; others are pending."""
         ...
 
-    async def changed(self) -> None:
-        """Return when more may have been decided than `verdicts` last said."""
+    def version(self) -> int:
+        """Return a number that grows whenever more may have been decided."""
+        ...
+
+    async def changed(self, since: int) -> None:
+        """Return when `version` is no longer `since`."""
         ...
 
 
@@ -160,8 +167,28 @@ class StateGate:
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
         return {}
 
-    async def changed(self) -> None:
+    def version(self) -> int:
+        return 0
+
+    async def changed(self, since: int) -> None:
         await asyncio.get_running_loop().create_future()
+
+
+class News:
+    """Wakes everyone who waits for a version later than the one they have seen."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._event = asyncio.Event()
+
+    def tell(self) -> None:
+        self.version += 1
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def changed(self, since: int) -> None:
+        while self.version == since:
+            await self._event.wait()
 
 
 class InMemoryGate:
@@ -169,20 +196,22 @@ class InMemoryGate:
 
     def __init__(self) -> None:
         self._verdicts: dict[str, Verdict] = {}
-        self._change = asyncio.Event()
+        self._news = News()
 
     def decide(self, call_key: str, verdict: Verdict) -> None:
         """Record the first verdict on a call; a later one changes nothing."""
         self._verdicts.setdefault(call_key, verdict)
-        self._change.set()
+        self._news.tell()
 
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
         keys = {call.key for call in calls}
         return {key: said for key, said in self._verdicts.items() if key in keys}
 
-    async def changed(self) -> None:
-        await self._change.wait()
-        self._change.clear()
+    def version(self) -> int:
+        return self._news.version
+
+    async def changed(self, since: int) -> None:
+        await self._news.changed(since)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
+from .agent_tool import AgentToolInvocation
 from .cancel import cancel_all
 from .context import RunContextWrapper, TContext
 from .digest import JSONObject
 from .drive import Drive
-from .events import AgentUpdatedStreamEvent, StreamEvent
-from .items import RunItem, ToolApprovalItem
-from .loop import drive
+from .errors import UserError
+from .events import StreamEvent
+from .items import RunItem, ToolApprovalItem, input_items
 from .state import RunState
 from .usage import Usage
 
 if TYPE_CHECKING:
     from .agent import Agent
     from .models.interface import ModelResponse
+    from .tracing import Trace
 
 T = TypeVar("T")
 
@@ -26,8 +28,16 @@ T = TypeVar("T")
 class RunResultBase(Generic[TContext]):
     """A run as it stands: its items, its answer or the calls it waits for."""
 
-    def __init__(self, state: RunState[TContext]) -> None:
+    def __init__(
+        self,
+        state: RunState[TContext],
+        *,
+        trace: Trace | None = None,
+        invocation: AgentToolInvocation | None = None,
+    ) -> None:
         self._state = state
+        self._trace = trace
+        self._invocation = invocation
 
     @property
     def state(self) -> RunState[TContext]:
@@ -35,13 +45,14 @@ class RunResultBase(Generic[TContext]):
         return self._state
 
     @property
-    def input(self) -> list[JSONObject]:
-        return self._state.original_input
+    def input(self) -> str | list[JSONObject]:
+        """What the run was given: one text, or items, those of a session first."""
+        return self._state.given_input
 
     @property
     def new_items(self) -> list[RunItem]:
         """The items since the input, then one for each call that waits."""
-        return [*self._state.new_items, *self.interruptions]
+        return [*self._state.new_items, *self._state.get_interruptions()]
 
     @property
     def raw_responses(self) -> list[ModelResponse]:
@@ -53,9 +64,35 @@ class RunResultBase(Generic[TContext]):
         return self._state.final_output
 
     @property
+    def output(self) -> Any:
+        """Another name for `final_output`."""
+        return self._state.final_output
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run ended without an answer, when a reviewer stopped it."""
+        return self._state.stop_reason
+
+    @property
     def interruptions(self) -> list[ToolApprovalItem]:
         """The calls that wait for a person; empty when the run has ended."""
         return self._state.get_interruptions()
+
+    @property
+    def input_guardrail_results(self) -> list[Any]:
+        return self._state.input_guardrail_results
+
+    @property
+    def output_guardrail_results(self) -> list[Any]:
+        return self._state.output_guardrail_results
+
+    @property
+    def tool_input_guardrail_results(self) -> list[Any]:
+        return self._state.tool_input_guardrail_results
+
+    @property
+    def tool_output_guardrail_results(self) -> list[Any]:
+        return self._state.tool_output_guardrail_results
 
     @property
     def context_wrapper(self) -> RunContextWrapper[TContext]:
@@ -77,6 +114,16 @@ class RunResultBase(Generic[TContext]):
     def max_turns(self) -> int | None:
         return self._state.max_turns
 
+    @property
+    def agent_tool_invocation(self) -> AgentToolInvocation | None:
+        """The call this run was started by, when its agent was used as a tool."""
+        return self._invocation
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace of the run; None when tracing is off."""
+        return self._trace
+
     def final_output_as(self, cls: type[T], raise_if_incorrect_type: bool = False) -> T:
         """Return the answer, typed. Raises TypeError, if asked to, on another type."""
         if raise_if_incorrect_type and not isinstance(self.final_output, cls):
@@ -90,9 +137,26 @@ class RunResultBase(Generic[TContext]):
         """Return a state to decide on, store or resume; each call gives a new one."""
         return self._state.copy()
 
-    def to_input_list(self) -> list[JSONObject]:
-        """Return everything so far as the input of a next run."""
-        return self._state.model_input()
+    def to_input_list(
+        self, *, mode: Literal["preserve_all", "normalized"] = "preserve_all"
+    ) -> list[JSONObject]:
+        """Return everything so far as the input of a next run.
+
+        `preserve_all` gives every item of the run, `normalized` what the last agent
+        reads: the two differ once a handoff has filtered its input.
+        """
+        if mode == "normalized":
+            return self._state.model_input()
+        if mode != "preserve_all":
+            raise UserError(
+                f"mode {mode!r} is neither 'preserve_all' nor 'normalized'."
+            )
+        state = self._state
+        given = state.given_input
+        return [*input_items(given), *state.transcript.read(state.new_items)]
+
+    def release_agents(self, release_new_items: bool = True) -> None:
+        """Nothing to do: a result keeps its agents for as long as it is kept."""
 
 
 class RunResult(RunResultBase[TContext]):
@@ -108,8 +172,9 @@ class RunResultStreaming(RunResultBase[TContext]):
         self._events: asyncio.Queue[StreamEvent | None] = asyncio.Queue()
         self.is_complete = False
         """True once the run has paused or ended and nothing more is stored."""
-        run.emit = self._events.put
-        self.run_loop_task = asyncio.create_task(self._loop())
+        run.emit = run.announce = self._emit
+        self.run_loop_task = asyncio.create_task(self._run.go(self._run))
+        self.run_loop_task.add_done_callback(self._over)
 
     @property
     def current_agent(self) -> Agent[Any]:
@@ -140,7 +205,7 @@ class RunResultStreaming(RunResultBase[TContext]):
 
     def stop(self) -> None:
         """End the run for good: the model's stream is cut, started tools may end."""
-        self._run.stopping.set()
+        self._run.control.stopping.set()
 
     def cancel(self, mode: Literal["immediate", "after_turn"] = "immediate") -> None:
         """End this stretch now, or once the calls of this turn are settled.
@@ -148,18 +213,21 @@ class RunResultStreaming(RunResultBase[TContext]):
         The state can be resumed; after `immediate` a started call is in doubt.
         """
         if mode == "after_turn":
-            self._run.pause_after_turn = True
-        else:
+            self._run.control.pause_after_turn = True
+        elif mode == "immediate":
             self.run_loop_task.cancel()
+        else:
+            raise UserError(f"mode {mode!r} is neither 'immediate' nor 'after_turn'.")
 
     async def aclose(self) -> None:
         """Cancel the run and wait until it has ended."""
         await cancel_all({self.run_loop_task})
 
-    async def _loop(self) -> None:
-        try:
-            await self._events.put(AgentUpdatedStreamEvent(self._state.current_agent))
-            await drive(self._run)
-        finally:
-            self.is_complete = True
-            self._events.put_nowait(None)
+    async def _emit(self, event: StreamEvent) -> None:
+        self._events.put_nowait(event)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        # Also of a task that was cancelled before it began.
+        self._trace = self._run.trace
+        self.is_complete = True
+        self._events.put_nowait(None)

@@ -7,11 +7,14 @@ while its siblings run; the model is asked again only when every call has its ou
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from .calls import (
     Call,
+    CallKind,
+    Claim,
     ClaimStatus,
     OpenCall,
     Outcome,
@@ -19,40 +22,55 @@ from .calls import (
     Verdict,
     VerdictKind,
 )
-from .cancel import cancel_all, is_leaked_cancel
-from .config import ToolErrorFormatterArgs
-from .context import ToolContext
+from .cancel import cancel_all
+from .digest import JSONObject
 from .drive import Drive
-from .errors import RunInterrupted, RunStopped, UserError
-from .events import RunItemStreamEvent
-from .items import ToolCallOutputItem
-from .tools import FunctionTool, InvalidToolArguments, settled
+from .edits import told_of_edit
+from .error_texts import error_text
+from .errors import RunInterrupted, RunStopped
+from .events import ItemEventName, RunItemStreamEvent
+from .hosted_tools import MCPToolApprovalRequest
+from .items import MCPApprovalResponseItem, RunItem, ToolCallOutputItem, typed_item
+from .local_calls import output_for, run_local
+from .run_tool import NO_VALUE, CallEnded, output_raw, run_tool
+from .take import hosted_server
+from .tools import FunctionTool, settled, tools_by_name
 
 DEFAULT_REJECTION = "A reviewer rejected this call; it was not run."
 ANSWERED_PREFIX = "Answered by a person instead of running the tool: "
-STOPPED = "The run was stopped before this call ended; nobody saw how it ended."
+ENDED = "A reviewer stopped the run; this call was not run."
 
-
-class ToolFailed(UserError):
-    """A tool without a failure_error_function raised."""
+RunFrame = Callable[[Drive, FunctionTool, OpenCall], Awaitable[CallEnded | None]]
 
 
 @dataclass
 class _Settling:
     run: Drive
+    run_frame: RunFrame
     tasks: dict[asyncio.Task[None], str] = field(default_factory=dict)
     failures: list[BaseException] = field(default_factory=list)
+    rested: set[str] = field(default_factory=set)
+    """Agents used as tools that were asked to pause."""
 
     def start_ready(self) -> None:
-        started = set(self.tasks.values())
+        started = {*self.tasks.values(), *self.rested}
         for open_call in self.run.state.calls_ready():
+            if self._is_full():
+                return
             if open_call.call.key not in started:
-                task = asyncio.create_task(_settle(self.run, open_call))
-                self.tasks[task] = open_call.call.key
+                settling = _settle(self.run, open_call, self.run_frame)
+                self.tasks[asyncio.create_task(settling)] = open_call.call.key
+
+    def _is_full(self) -> bool:
+        how = self.run.config.tool_execution
+        limit = how.max_function_tool_concurrency if how else None
+        return limit is not None and len(self.tasks) >= limit
 
     def collect(self) -> None:
         for task in [task for task in self.tasks if task.done()]:
-            del self.tasks[task]
+            key = self.tasks.pop(task)
+            if self.run.control.pause_after_turn:
+                self.rested.add(key)
             if not task.cancelled() and (error := task.exception()):
                 self.fail(error)
 
@@ -60,7 +78,13 @@ class _Settling:
         """Start nothing more; what runs may still end."""
         self.failures.append(error)
         if isinstance(error, RunStopped):
-            self.run.stopping.set()
+            self.run.control.stopping.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to start."""
+        stopped = self.run.control.stopping.is_set() or self.run.state.stop_reason
+        return bool(self.failures or stopped)
 
     async def look_up(self) -> None:
         """Take in what has been decided by now."""
@@ -70,48 +94,65 @@ class _Settling:
             self.fail(error)
 
 
-async def settle_calls(run: Drive) -> None:
+async def settle_calls(run: Drive, run_frame: RunFrame) -> None:
     """Return when every open call is settled or waits for a person.
 
     A call that fails the run lets its running siblings end first: cutting them off
-    would leave effects nobody saw.
+    would leave effects nobody saw. Handoffs are left open: they come last.
     """
-    if not run.state.open:
+    if run.state.only_handoffs():
         return
-    settling = _Settling(run)
+    settling = _Settling(run, run_frame)
+    before, keys = len(run.state.transcript.items), list(run.state.open)
     try:
-        await settling.look_up()
         while True:
-            if not settling.failures and not run.stopping.is_set():
+            seen = run.ports.gate.version()
+            await settling.look_up()
+            if not settling.is_over:
                 settling.start_ready()
             if not settling.tasks:
                 break
-            await _wait_for_news(settling)
+            await _wait_for_news(settling, seen)
     finally:
         await cancel_all(set(settling.tasks))
+    await _put_in_order(run, before, keys)
     if settling.failures:
         raise settling.failures[0]
-    if run.stopping.is_set():
+    if run.control.stopping.is_set():
         raise RunStopped("The run was stopped.")
+    if run.state.stop_reason:
+        await _close_unrun(run)
 
 
-async def _wait_for_news(settling: _Settling) -> None:
+async def _put_in_order(run: Drive, start: int, keys: list[str]) -> None:
+    """Let the model read the outputs in the order of their calls.
+
+    Each was stored the moment it was there; what came of one stretch is read in an
+    order that does not depend on which tool was quicker.
+    """
+    items = run.state.transcript.items[start:]
+    in_order = sorted(items, key=lambda item: keys.index(item.call_key))
+    if in_order != items:
+        async with run.storing() as entries:
+            entries.append(run.state.put_in_order(start, in_order))
+
+
+async def _wait_for_news(settling: _Settling, seen: int) -> None:
     """Wait until a call has ended, more may be decided, or the run is stopped."""
     run, tasks = settling.run, set(settling.tasks)
-    if run.stopping.is_set():
-        _, late = await asyncio.wait(tasks, timeout=run.stop_grace_s)
+    stopping = run.control.stopping
+    if stopping.is_set():
+        _, late = await asyncio.wait(tasks, timeout=run.control.stop_grace_s)
         await cancel_all(late)
         settling.collect()
         settling.tasks.clear()  # what would not end even so
         return
-    changed = asyncio.ensure_future(run.ports.gate.changed())
-    stopped = asyncio.ensure_future(run.stopping.wait())
+    changed = asyncio.ensure_future(run.ports.gate.changed(seen))
+    stopped = asyncio.ensure_future(stopping.wait())
     try:
         await asyncio.wait(
             {*tasks, changed, stopped}, return_when=asyncio.FIRST_COMPLETED
         )
-        if changed.done():
-            await settling.look_up()
     finally:
         await cancel_all({changed, stopped})
     settling.collect()
@@ -120,165 +161,209 @@ async def _wait_for_news(settling: _Settling) -> None:
 async def _apply_verdicts(run: Drive) -> None:
     asked = [
         open_call.call
-        for open_call in run.state.open.values()
-        if open_call.waits or (run.resumed and open_call.verdict is None)
+        for _, open_call in run.state.open_calls_below()
+        if open_call.nested is None
+        and (open_call.waits or (run.resumed and open_call.verdict is None))
     ]
     run.resumed = False
     if not asked:
         return
-    for key, verdict in (await run.ports.gate.verdicts(asked)).items():
+    found = await run.journal(run.ports.gate.verdicts(asked))
+    for key, verdict in found.items():
         run.state.record_verdict(key, verdict)
 
 
-async def _settle(run: Drive, open_call: OpenCall) -> None:
+async def _settle(run: Drive, open_call: OpenCall, run_frame: RunFrame) -> None:
     """Bring one call to its output and store it, or leave it open."""
-    call, failure = open_call.call, None
-    if call.gated or open_call.verdict:
+    call = open_call.call
+    if (call.gated or open_call.verdict) and not open_call.resolved:
+        open_call.resolved = True
         item = run.state.approval_item(call)
-        await run.emit(RunItemStreamEvent("approval_resolved", item))
-    try:
-        outcome, value = await _outcome(run, open_call)
-    except ToolFailed as error:
-        outcome, value, failure = _failed(error), None, error
-    if outcome is None:
-        return
+        await run.announce(RunItemStreamEvent("approval_resolved", item))
+    ended = await _ended(run, open_call, run_frame)
+    if ended is not None:
+        await _close(run, call, ended)
+        if ended.failure is not None:
+            raise ended.failure
+
+
+async def _close(run: Drive, call: Call, ended: CallEnded) -> None:
+    """Store how a call ended, in the place of the call."""
+    item, name = _output_item(run, call, ended)
+    async with run.control.writing:
+        entries = [
+            run.state.log_entry("guardrail", said, call.key)
+            for said in ended.guardrails
+        ]
+        entries.append(run.state.close_call(call, item))
+        if ended.stops:
+            run.state.stop_reason = f"A reviewer rejected {call.tool} and stopped here."
+        await run.journal(
+            run.ports.journal.record(run.state.root, call, ended.outcome, entries)
+        )
+    await run.emit(RunItemStreamEvent(name, item))
+
+
+def _output_item(
+    run: Drive, call: Call, ended: CallEnded
+) -> tuple[RunItem, ItemEventName]:
+    agent, outcome = run.state.current_agent, ended.outcome
+    if call.kind is CallKind.HOSTED_MCP:
+        raw: dict[str, Any] = {
+            "type": "mcp_approval_response",
+            "approval_request_id": call.call_id,
+            "approve": outcome.kind is OutcomeKind.SUCCEEDED,
+        }
+        if outcome.kind is not OutcomeKind.SUCCEEDED and outcome.output:
+            raw["reason"] = outcome.output
+        item = MCPApprovalResponseItem(agent, raw, call_key=call.key)
+        return item, "mcp_approval_response"
+    asked = call_raw(run, call)
+    raw = ended.item
+    if raw is None and call.kind is CallKind.LOCAL:
+        raw = output_for(run, asked, outcome)
+    if raw is None:
+        raw = output_raw(call, outcome)
+    if caller := asked.get("caller"):
+        raw = {**raw, "caller": caller}
+    value = outcome.output if ended.value is NO_VALUE else ended.value
     output = ToolCallOutputItem(
-        agent=run.state.current_agent,
-        raw={
-            "type": "function_call_output",
-            "call_id": call.call_id,
-            "output": outcome.output,
-        },
+        agent,
+        raw,
+        value,
         call_key=call.key,
         outcome=outcome.kind,
-        output=outcome.output if value is None else value,
+        custom_data=ended.custom_data,
     )
-    async with run.writing:
-        entry = run.state.close_call(call, output)
-        await run.ports.journal.record(run.state, call, outcome, [entry])
-    await run.emit(RunItemStreamEvent("tool_output", output))
-    if failure is not None:
-        raise failure
+    return output, "tool_output"
 
 
-async def _outcome(run: Drive, open_call: OpenCall) -> tuple[Outcome | None, Any]:
-    """Return how the call ended and what its body returned; None leaves it open."""
+async def _ended(
+    run: Drive, open_call: OpenCall, run_frame: RunFrame
+) -> CallEnded | None:
+    """Return how the call ended; None leaves it open."""
     verdict = open_call.verdict
     if verdict is not None and verdict.kind is VerdictKind.ANSWER:
         text = f"{ANSWERED_PREFIX}{verdict.message or ''}"
-        return Outcome(kind=OutcomeKind.ANSWERED, output=text), None
+        return CallEnded(outcome=Outcome(kind=OutcomeKind.ANSWERED, output=text))
     if verdict is not None and verdict.kind is VerdictKind.REJECT:
-        text = await _rejection_text(run, open_call, verdict)
-        return Outcome(kind=OutcomeKind.REJECTED, output=text), None
-    return await _run_once(run, open_call)
+        text = await _rejection_text(run, open_call.call, verdict)
+        outcome = Outcome(kind=OutcomeKind.REJECTED, output=text)
+        return CallEnded(outcome=outcome, stops=verdict.stop)
+    return await _run_once(run, open_call, run_frame)
 
 
-async def _rejection_text(run: Drive, open_call: OpenCall, verdict: Verdict) -> str:
+async def _rejection_text(run: Drive, call: Call, verdict: Verdict) -> str:
     if verdict.message:
         return verdict.message
-    formatter = run.config.tool_error_formatter
-    if formatter is None:
-        return DEFAULT_REJECTION
-    text = formatter(
-        ToolErrorFormatterArgs(
-            kind="approval_rejected",
-            tool_name=open_call.call.tool,
-            call_id=open_call.call.call_id,
-            default_message=DEFAULT_REJECTION,
-        )
+    if call.kind is CallKind.HOSTED_MCP:
+        return ""
+    return await _formatted(run, call, "approval_rejected", DEFAULT_REJECTION)
+
+
+async def _formatted(run: Drive, call: Call, kind: Any, default: str) -> str:
+    return await error_text(
+        run.config,
+        run.state.context,
+        kind=kind,
+        tool_name=call.tool,
+        call_id=call.call_id,
+        default=default,
     )
-    return str(await settled(text) or DEFAULT_REJECTION)
 
 
-async def _run_once(run: Drive, open_call: OpenCall) -> tuple[Outcome | None, Any]:
+async def _run_once(
+    run: Drive, open_call: OpenCall, run_frame: RunFrame
+) -> CallEnded | None:
     """Claim the call, then run its body."""
     call = open_call.call
-    tools = await run.state.current_agent.get_all_tools(run.state.context)
-    tool = next((tool for tool in tools if tool.name == call.tool), None)
-    if tool is not None and not _is_the_tool_called(tool, call):
-        text = f"{call.tool} has changed since it was called; call it again."
-        return Outcome(kind=OutcomeKind.INVALID, output=text), None
+    if call.kind is CallKind.HOSTED_MCP:
+        return await _allow_hosted(run, open_call)
+    tool: FunctionTool | None = None
+    if call.kind is not CallKind.LOCAL:
+        tool, fault = await _tool_of(run, call)
+        if tool is None:
+            return CallEnded(outcome=Outcome(kind=OutcomeKind.INVALID, output=fault))
+    claim = Claim(status=ClaimStatus.GRANTED)
+    if call.is_claimed and open_call.nested is None:
+        claim = await run.journal(run.ports.journal.claim(run.state.root, call))
+    if claim.status is ClaimStatus.DONE and claim.outcome is not None:
+        return CallEnded(outcome=claim.outcome)
+    if claim.status is not ClaimStatus.GRANTED:
+        open_call.verdict = None
+        open_call.in_doubt = claim.status is ClaimStatus.IN_DOUBT
+        open_call.held = claim.status is ClaimStatus.HELD
+        return None
     if tool is None:
-        names = ", ".join(tool.name for tool in tools) or "none"
+        raw = call_raw(run, call)
+        return await run_local(run, call, raw, claim.idempotency_key)
+    if tool.agent_tool is not None:
+        return await run_frame(run, tool, open_call)
+    edited = open_call.verdict.arguments if open_call.verdict else None
+    ended = await run_tool(run, tool, call, edited, claim.idempotency_key)
+    return ended if edited is None else ended.told(told_of_edit(edited))
+
+
+async def _tool_of(run: Drive, call: Call) -> tuple[FunctionTool | None, str]:
+    """Return the tool a call is of, or what the model is told instead."""
+    state = run.state
+    found = await state.current_agent.get_all_tools(state.context)
+    tools = tools_by_name(found)
+    tool = tools.get(state.renamed_tools.get(call.tool, call.tool))
+    if tool is None:
+        names = ", ".join(tools) or "none"
         text = f"There is no tool named {call.tool!r}. The tools are: {names}."
-        return Outcome(kind=OutcomeKind.INVALID, output=text), None
-    idempotency_key = f"{run.state.run_id}:{call.key}"
-    if call.is_claimed:
-        claim = await run.ports.journal.claim(run.state, call)
-        if claim.status is ClaimStatus.DONE:
-            return claim.outcome, None
-        if claim.status is not ClaimStatus.GRANTED:
-            open_call.verdict = None
-            open_call.in_doubt = claim.status is ClaimStatus.IN_DOUBT
-            open_call.held = claim.status is ClaimStatus.HELD
-            return None, None
-        idempotency_key = claim.idempotency_key
-    return await _invoke(run, tool, open_call, idempotency_key)
+        return None, await _formatted(run, call, "tool_not_found", text)
+    if not _is_the_tool_called(tool, call):
+        return None, f"{call.tool} has changed since it was called; call it again."
+    return tool, ""
 
 
 def _is_the_tool_called(tool: FunctionTool, call: Call) -> bool:
     """Say whether the tool of that name is, by now, still the one the call is of."""
-    asks_now = tool.needs_approval is True
-    return tool.schema_hash == call.schema_hash and (call.gated or not asks_now)
+    same = tool.schema_hash_as(call.tool) == call.schema_hash
+    return same and (call.gated or tool.needs_approval is not True)
 
 
-async def _invoke(
-    run: Drive, tool: FunctionTool, open_call: OpenCall, idempotency_key: str
-) -> tuple[Outcome, Any]:
+async def _allow_hosted(run: Drive, open_call: OpenCall) -> CallEnded | None:
+    """Let the model's server call a tool there: a person said so, or the program."""
     call, state = open_call.call, run.state
-    context = ToolContext(
-        context=state.context.context,
-        usage=state.usage,
-        _state=state,
-        tool_name=call.tool,
-        tool_call_id=call.call_id,
-        tool_arguments=call.arguments,
-        idempotency_key=idempotency_key,
-        agent=state.current_agent,
-    )
-    deadline = asyncio.timeout(tool.timeout)
-    try:
-        async with deadline:
-            value = await tool.on_invoke_tool(context, call.arguments)
-        return Outcome(kind=OutcomeKind.SUCCEEDED, output=_text(value)), value
-    except InvalidToolArguments as error:
-        return Outcome(kind=OutcomeKind.INVALID, output=str(error)), None
-    except asyncio.CancelledError as error:
-        if is_leaked_cancel():
-            return await _failure(tool, context, error), None
-        if not run.stopping.is_set():
-            raise
-        return Outcome(kind=OutcomeKind.UNKNOWN, output=STOPPED), None
-    except (Exception, SystemExit) as error:
-        if deadline.expired():
-            return Outcome(kind=OutcomeKind.FAILED, output=_late(tool)), None
-        return await _failure(tool, context, error), None
+    if not call.gated:
+        return await _asked_program(run, call)
+    claim = await run.journal(run.ports.journal.claim(state.root, call))
+    if claim.status is ClaimStatus.HELD:
+        open_call.held = True
+        return None
+    # Answered before and not recorded: the server was told nothing of it.
+    return CallEnded(outcome=Outcome(kind=OutcomeKind.SUCCEEDED, output=""))
 
 
-async def _failure(
-    tool: FunctionTool, context: ToolContext[Any], error: BaseException
-) -> Outcome:
-    """Return what the model is told of it. Raises ToolFailed when the run is to end."""
-    if tool.failure_error_function is None:
-        raise ToolFailed(
-            f"Tool {tool.name!r} failed: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(error, Exception):
-        error = RuntimeError(f"{type(error).__name__} {error}".strip())
-    text = str(await settled(tool.failure_error_function(context, error)))
-    return Outcome(kind=OutcomeKind.FAILED, output=text)
+async def _asked_program(run: Drive, call: Call) -> CallEnded:
+    state = run.state
+    raw = call_raw(run, call)
+    tools = await state.current_agent.get_all_tools(state.context)
+    server = hosted_server(tools, raw)
+    if server is None or server.on_approval_request is None:
+        refused = "The server is no longer offered."
+        return CallEnded(outcome=Outcome(kind=OutcomeKind.REJECTED, output=refused))
+    request = MCPToolApprovalRequest(ctx_wrapper=state.context, data=typed_item(raw))
+    said = await settled(server.on_approval_request(request))
+    allowed = bool(said["approve"])
+    kind = OutcomeKind.SUCCEEDED if allowed else OutcomeKind.REJECTED
+    reason = "" if allowed else str(said.get("reason") or "")
+    return CallEnded(outcome=Outcome(kind=kind, output=reason))
 
 
-def _late(tool: FunctionTool) -> str:
-    return (
-        f"{tool.name} did not end within {tool.timeout:g} seconds; "
-        "it may or may not have had its effect."
-    )
+def call_raw(run: Drive, call: Call) -> JSONObject:
+    """Return the item that asked for `call`, as the model's server wrote it."""
+    item = run.state.call_item(call.key)
+    return item.raw if item else {}
 
 
-def _failed(error: ToolFailed) -> Outcome:
-    return Outcome(kind=OutcomeKind.FAILED, output=str(error))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+async def _close_unrun(run: Drive) -> None:
+    """End the run that a reviewer stopped: what is still open does not run."""
+    for open_call in list(run.state.open.values()):
+        outcome = Outcome(kind=OutcomeKind.REJECTED, output=ENDED)
+        await _close(run, open_call.call, CallEnded(outcome=outcome))
+    async with run.storing():
+        run.state.finish(None)

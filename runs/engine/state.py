@@ -2,6 +2,9 @@
 
 The items are the run's log, appended and never changed. The rest is the *head*: small,
 whatever the run's length, because it holds only the calls that are still open.
+
+An agent used as a tool has a state of its own, nested in the open call that uses it
+and gone when that call has its output. Calls are found, and decided, from the root.
 """
 
 from __future__ import annotations
@@ -9,32 +12,55 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from . import restore, serialize
-from .calls import Call, OpenCall, StickyVerdict, Verdict, VerdictKind
+from .calls import Call, CallKind, OpenCall, StickyVerdict, Verdict, VerdictKind
 from .config import DEFAULT_MAX_TURNS
 from .context import RunContextWrapper, TContext
 from .digest import JSONObject
+from .edits import checked_arguments
 from .errors import ModelBehaviorError, UserError
 from .items import (
     InputItem,
     RunItem,
     ToolApprovalItem,
-    ToolCallItem,
-    ToolCallOutputItem,
     input_items,
 )
 from .ports import LogEntry
+from .server import ServerConversation
+from .transcript import Transcript
 from .usage import Usage
+from .view import View
 
 if TYPE_CHECKING:
     from .agent import Agent
+    from .answer import Answer
+    from .config import ReasoningItemIdPolicy
     from .models.interface import ModelResponse
+    from .tracing import Trace, TraceState
 
 
 MAX_CALL_ID = 500
+
+
+@dataclasses.dataclass(slots=True)
+class GuardrailResults:
+    """What the guardrails of a run have said, by kind, oldest first."""
+
+    input: list[Any] = dataclasses.field(default_factory=list)
+    output: list[Any] = dataclasses.field(default_factory=list)
+    tool_input: list[Any] = dataclasses.field(default_factory=list)
+    tool_output: list[Any] = dataclasses.field(default_factory=list)
+
+    def copy(self) -> GuardrailResults:
+        return GuardrailResults(
+            list(self.input),
+            list(self.output),
+            list(self.tool_input),
+            list(self.tool_output),
+        )
 
 
 class RunState(Generic[TContext]):
@@ -49,9 +75,18 @@ class RunState(Generic[TContext]):
         *,
         history: Sequence[JSONObject] = (),
         run_id: str | None = None,
+        server: ServerConversation | None = None,
+        parent: RunState[Any] | None = None,
+        frame: str = "",
     ) -> None:
-        """Begin a run. `history` is what the model reads before the input."""
-        self.run_id = run_id or uuid.uuid4().hex
+        """Begin a run. `history` is what the model reads before the input.
+
+        `parent` and `frame` (a call key) are those of the call that uses
+        `starting_agent` as a tool.
+        """
+        self.run_id = run_id or (parent.run_id if parent else uuid.uuid4().hex)
+        self.parent = parent
+        self.frame = frame
         self.root_agent = starting_agent
         self.current_agent = starting_agent
         self.turn = 0
@@ -59,22 +94,36 @@ class RunState(Generic[TContext]):
         self.max_turns = max_turns
         self.is_done = False
         self.final_output: Any = None
+        self.answer: Answer | None = None
+        """An answer that guardrails and hooks have yet to see."""
+        self.stop_reason: str | None = None
+        """Why it ended without an answer: a person rejected a call and stopped it."""
+        self.input_checked = False
+        """True once the input guardrails have let the input pass."""
         self.last_response_id: str | None = None
-        self.history = tuple(history)
         self.pending_input: list[JSONObject] = []
         self.open: dict[str, OpenCall] = {}
         self.sticky: list[StickyVerdict] = []
         self.responses: list[JSONObject] = []
-        """One record an answer: turn, response_id, items (how many), usage."""
-        self._items: list[RunItem] = []
-        self._model_input = list(self.history)
-        self._calls: dict[str, str] = {}
+        """One record an answer: turn, response_id, at, items (how many), usage."""
+        self.guardrails = GuardrailResults()
+        self.server = server
+        self.session_saved = 0
+        """How many of its items a session holds already."""
+        self.trace_state: TraceState | None = None
+        self.context_serializer: Any = None
+        """Writes the context where `to_json` is given no serializer of its own."""
+        self.renamed_tools: Mapping[str, str] = {}
+        """New names of tools by the names that stored calls have for them."""
+        self.transcript = Transcript(history)
+        self._calls: dict[str, RunItem] = {}
         self._started: set[str] = set()
-        self._raw_responses: dict[int, ModelResponse] = {}
+        self._tools_used: dict[str, list[str]] | None = None
         self.bind(context)
+        self.input_is_text = isinstance(original_input, str)
         for raw in input_items(original_input):
-            self.add(InputItem(agent=starting_agent, raw=raw))
-        self.input_count = len(self._items)
+            self.transcript.begin(InputItem(starting_agent, raw))
+        self.input_count = len(self.transcript.items)
         """How many of its items are the input it began with."""
 
     # What it holds
@@ -93,60 +142,160 @@ class RunState(Generic[TContext]):
         return self.current_agent
 
     @property
+    def root(self) -> RunState[Any]:
+        """The state of the run as a whole."""
+        return self.parent.root if self.parent else self
+
+    @property
+    def agent_path(self) -> str:
+        """Agent names from the root down, joined by ` / `."""
+        name = self.current_agent.name
+        return f"{self.parent.agent_path} / {name}" if self.parent else name
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Agents and tools by turns, from the root agent to the current one."""
+        if self.parent is None:
+            return (self.current_agent.name,)
+        tool = self.parent.open[self.frame].call.tool
+        return (*self.parent.path, tool, self.current_agent.name)
+
+    @property
+    def history(self) -> tuple[JSONObject, ...]:
+        """What the model read before this run's own items."""
+        return self.transcript.before
+
+    @property
     def all_items(self) -> list[RunItem]:
         """Every item, the input first, in the order they happened."""
-        return list(self._items)
+        return list(self.transcript.items)
 
     @property
     def original_input(self) -> list[JSONObject]:
-        return [item.raw for item in self._items[: self.input_count]]
+        return [item.raw for item in self.transcript.items[: self.input_count]]
+
+    @property
+    def given_input(self) -> str | list[JSONObject]:
+        """The input as it was given, a text or items; those of a session first."""
+        given = [*self.history, *self.original_input]
+        if self.transcript.view is not None:
+            given = list(self.transcript.view.base)
+        if self.input_is_text and len(given) == 1:
+            text: str = given[0]["content"]
+            return text
+        return given
 
     @property
     def new_items(self) -> list[RunItem]:
-        """The items since the input."""
-        return self._items[self.input_count :]
+        """The items since the input; of a handoff's, what its filter left."""
+        listed = self.transcript.listed
+        if listed is not None:
+            return list(listed)
+        return self.transcript.items[self.input_count :]
+
+    @property
+    def input_guardrail_results(self) -> list[Any]:
+        return list(self.guardrails.input)
+
+    @property
+    def output_guardrail_results(self) -> list[Any]:
+        return list(self.guardrails.output)
+
+    @property
+    def tool_input_guardrail_results(self) -> list[Any]:
+        return list(self.guardrails.tool_input)
+
+    @property
+    def tool_output_guardrail_results(self) -> list[Any]:
+        return list(self.guardrails.tool_output)
 
     @property
     def model_responses(self) -> list[ModelResponse]:
         """The model's answers, oldest first."""
-        return restore.responses_of(self, self._raw_responses)
+        return restore.responses_of(self)
+
+    @property
+    def tool_use_tracker(self) -> ToolUse:
+        """How often which tool was called."""
+        return ToolUse(self.get_tool_use_tracker_snapshot())
+
+    def get_tool_use_tracker_snapshot(self) -> dict[str, list[str]]:
+        """Return the tools each agent has called, by agent name, repeats kept."""
+        if self._tools_used is not None:
+            return {name: list(used) for name, used in self._tools_used.items()}
+        return self.transcript.tools_used()
+
+    def set_tool_use_tracker_snapshot(self, snapshot: Mapping[str, Any]) -> None:
+        """Say which tools count as called, instead of those of the items."""
+        self._tools_used = {name: list(used) for name, used in snapshot.items()}
+        self.transcript.tool_users = {name for name, used in snapshot.items() if used}
+
+    def set_reasoning_item_id_policy(
+        self, policy: ReasoningItemIdPolicy | None
+    ) -> None:
+        """Send reasoning items back with their ids (`preserve`, None) or without."""
+        self.transcript.set_reasoning_ids(policy)
+
+    def set_trace(self, trace: Trace | None) -> None:
+        """Remember the trace the run belongs to; it goes on in it when resumed."""
+        self.trace_state = trace.state() if trace is not None else None
 
     def model_input(self) -> list[JSONObject]:
         """Return what the model reads next: a list of the caller's own."""
-        return list(self._model_input)
+        return self.transcript.reading()
 
     def get_interruptions(self) -> list[ToolApprovalItem]:
-        """Return the calls that wait for a person; changing them changes nothing."""
-        return [
-            self.approval_item(open_call.call)
-            for open_call in self.open.values()
-            if self.verdict_on(open_call) is None and open_call.waits
-        ]
+        """Return the calls that wait for a person, at any depth.
+
+        Changing an item changes nothing in the run.
+        """
+        return list(self._interruptions())
+
+    def _interruptions(self) -> Iterator[ToolApprovalItem]:
+        for open_call in self.open.values():
+            if open_call.nested is not None:
+                yield from open_call.nested._interruptions()
+            elif self.verdict_on(open_call) is None and open_call.waits:
+                yield self.approval_item(open_call.call)
 
     def approval_item(self, call: Call) -> ToolApprovalItem:
-        """Return the item that stands for `call` before a person."""
-        raw = {
-            "type": "function_call",
-            "name": call.tool,
-            "arguments": call.arguments,
-            "call_id": call.call_id,
-        }
+        """Return the item that stands for `call`, one of this state, before a person."""
+        return self.approval_item_of(self._calls[call.key], call)
+
+    def approval_item_of(self, item: RunItem, call: Call) -> ToolApprovalItem:
+        """Return the item that stands for `call`, which `item` asks for."""
         return ToolApprovalItem(
-            agent=self.current_agent, raw=raw, call_key=call.key, call=call
+            self.current_agent,
+            dict(item.raw),
+            call=call,
+            path=(*self.path, call.tool),
         )
 
     # Decisions
 
     def approve(
-        self, approval_item: ToolApprovalItem, always_approve: bool = False
+        self,
+        approval_item: ToolApprovalItem,
+        always_approve: bool = False,
+        *,
+        arguments: str | Mapping[str, Any] | None = None,
     ) -> None:
         """Let the call run when the run goes on.
 
         `always_approve` also covers every other call of this agent's tool, pending or
-        later in the run; a decision on a single call goes before it.
+        later in the run; a decision on a single call goes before it. `arguments` run
+        instead of those the model wrote, and the model is told so; they are checked
+        against the tool's schema first (UserError) and cover this one call only.
         """
-        verdict = Verdict(kind=VerdictKind.APPROVE)
-        self._decide(approval_item, verdict, always=always_approve)
+        found = self._pending(approval_item)
+        if found is None:
+            return
+        owner, open_call = found
+        text = None
+        if arguments is not None:
+            text = checked_arguments(owner.current_agent, open_call.call, arguments)
+        verdict = Verdict(kind=VerdictKind.APPROVE, arguments=text)
+        owner._decide(open_call, verdict, always=always_approve)
 
     def reject(
         self,
@@ -154,19 +303,28 @@ class RunState(Generic[TContext]):
         always_reject: bool = False,
         *,
         rejection_message: str | None = None,
+        stop: bool = False,
     ) -> None:
-        """Keep the call from running; the model is told `rejection_message`."""
-        verdict = Verdict(kind=VerdictKind.REJECT, message=rejection_message)
-        self._decide(approval_item, verdict, always=always_reject)
+        """Keep the call from running; the model is told `rejection_message`.
+
+        With `stop` the run ends there, without another word of the model.
+        """
+        if found := self._pending(approval_item):
+            verdict = Verdict(
+                kind=VerdictKind.REJECT, message=rejection_message, stop=stop
+            )
+            found[0]._decide(found[1], verdict, always=always_reject)
 
     def respond(self, approval_item: ToolApprovalItem, output: str) -> None:
         """Give the call's output in a person's words, without running it."""
-        verdict = Verdict(kind=VerdictKind.ANSWER, message=output)
-        self._decide(approval_item, verdict, always=False)
+        if found := self._pending(approval_item):
+            verdict = Verdict(kind=VerdictKind.ANSWER, message=output)
+            found[0]._decide(found[1], verdict, always=False)
 
     def record_verdict(self, key: str, verdict: Verdict) -> None:
         """Note what was decided about the call `key`, if it is open."""
-        if open_call := self.open.get(key):
+        if found := self.find_open(key):
+            open_call = found[1]
             open_call.verdict = verdict
             open_call.in_doubt = open_call.held = False
 
@@ -176,34 +334,60 @@ class RunState(Generic[TContext]):
             return open_call.verdict
         if not open_call.call.gated:
             return None
-        for sticky in reversed(self.sticky):
-            if (sticky.agent_path, sticky.tool) == _sticky_key(open_call.call):
-                return sticky.verdict
-        return None
+        return self._standing(open_call.call.agent_path, open_call.call.tool)
 
     def decided(self, tool_name: str, call_id: str) -> bool | None:
         """Return whether the open call was approved; None while it is undecided."""
-        for open_call in self.open.values():
-            if (open_call.call.tool, open_call.call.call_id) == (tool_name, call_id):
-                verdict = self.verdict_on(open_call)
-                return None if verdict is None else verdict.kind is VerdictKind.APPROVE
+        verdict = self._verdict_of(tool_name, call_id)
+        return None if verdict is None else verdict.kind is VerdictKind.APPROVE
+
+    def rejection_message(self, tool_name: str, call_id: str) -> str | None:
+        """Return what the open call's rejection tells the model, if it is rejected."""
+        verdict = self._verdict_of(tool_name, call_id)
+        rejected = verdict is not None and verdict.kind is VerdictKind.REJECT
+        return verdict.message if verdict and rejected else None
+
+    def find_open(self, key: str) -> tuple[RunState[Any], OpenCall] | None:
+        """Return the open call `key`, at any depth, with the state it belongs to."""
+        if open_call := self.open.get(key):
+            return self, open_call
+        for outer in self.open.values():
+            if outer.nested is not None and (found := outer.nested.find_open(key)):
+                return found
         return None
 
-    def _decide(
-        self, item: ToolApprovalItem, verdict: Verdict, *, always: bool
-    ) -> None:
+    def _verdict_of(self, tool_name: str, call_id: str) -> Verdict | None:
+        for owner, open_call in self.open_calls_below():
+            if (open_call.call.tool, open_call.call.call_id) == (tool_name, call_id):
+                return owner.verdict_on(open_call)
+        return self._standing(self.agent_path, tool_name)
+
+    def _standing(self, agent_path: str, tool: str) -> Verdict | None:
+        for sticky in reversed(self.sticky):
+            if (sticky.agent_path, sticky.tool) == (agent_path, tool):
+                return sticky.verdict
+        return None
+
+    def _pending(self, item: ToolApprovalItem) -> tuple[RunState[Any], OpenCall] | None:
+        """Return the open call that `item` stands for; None when it is open no more."""
         if not isinstance(item, ToolApprovalItem):
             raise TypeError(
                 f"{item!r} is no approval item; use one of get_interruptions()."
             )
-        open_call = self.open.get(item.call_key)
-        if open_call is None or open_call.call.digest != item.call.digest:
-            return
+        found = self.find_open(item.call_key)
+        if found is None or found[1].call.digest != item.call.digest:
+            return None
+        return found
+
+    def _decide(self, open_call: OpenCall, verdict: Verdict, *, always: bool) -> None:
         open_call.verdict = verdict
         if always:
-            agent_path, tool = _sticky_key(open_call.call)
+            call = open_call.call
+            standing = dataclasses.replace(verdict, arguments=None, stop=False)
             self.sticky.append(
-                StickyVerdict(agent_path=agent_path, tool=tool, verdict=verdict)
+                StickyVerdict(
+                    agent_path=call.agent_path, tool=call.tool, verdict=standing
+                )
             )
 
     # Input while it goes on
@@ -211,12 +395,18 @@ class RunState(Generic[TContext]):
     def add_input(self, given: str | Sequence[JSONObject]) -> None:
         """Add messages that the model reads after the outputs of its open calls.
 
-        Raises UserError when the run has ended or has no turn left to read them in.
+        Raises UserError when the run has ended, may end with an open call's output, or
+        has no turn left to read them in.
         """
-        if self.is_done:
+        if self.is_done or self.answer is not None:
             raise UserError("The run has ended; start a new one with its result.")
         if self.max_turns is not None and self.turn >= self.max_turns:
             raise UserError("The run has no turn left; resume it with more max_turns.")
+        if self.open and self.current_agent.tool_use_behavior != "run_llm_again":
+            raise UserError(
+                f"The run may end with the output of a call, as {self.current_agent.name!r} "
+                "says in tool_use_behavior; add the input to a run after it."
+            )
         self.pending_input.extend(input_items(given))
 
     def clear_pending_input(self) -> None:
@@ -228,59 +418,94 @@ class RunState(Generic[TContext]):
 
     # Steps: what the loop does to it
 
+    def begin_after(
+        self, history: Sequence[JSONObject], given: Sequence[JSONObject]
+    ) -> None:
+        """Let the model read `history` before `given`, the input as it is now."""
+        agent = self.root_agent
+        self.transcript = Transcript(history)
+        for raw in given:
+            self.transcript.begin(InputItem(agent, raw))
+        self.input_is_text = False
+        self.input_count = len(self.transcript.items)
+
     def add(self, item: RunItem) -> LogEntry:
         """Append an item and return its log row."""
-        self._items.append(item)
-        self._model_input.append(item.to_input_item())
+        self._append(item)
         return self.entry(item)
+
+    def _append(self, item: RunItem) -> None:
+        if item.call_key:
+            self._calls.setdefault(item.call_key, item)
+        self.transcript.add(item)
 
     def entry(self, item: RunItem) -> LogEntry:
         """Return an item's log row."""
-        return LogEntry(kind="item", payload=item.to_entry(), call_key=item.call_key)
+        return self.log_entry("item", item.to_entry(), item.call_key)
+
+    def log_entry(self, kind: str, payload: JSONObject, call_key: str = "") -> LogEntry:
+        return LogEntry(kind=kind, payload=payload, call_key=call_key, frame=self.frame)
 
     def add_response(self, response: ModelResponse, items: int) -> LogEntry:
         """Count the model's answer, whose `items` items were just added."""
         self.turn += 1
-        self.usage.add(response.usage)
         self.last_response_id = response.response_id
         record = {
             "turn": self.turn,
             "response_id": response.response_id,
+            "at": len(self.transcript.items) - items,
             "items": items,
             "usage": response.usage.totals(),
         }
-        self._raw_responses[len(self.responses)] = response
+        if response.request_id:
+            record["request_id"] = response.request_id
         self.responses.append(record)
-        return LogEntry(kind="response", payload=record)
+        return self.log_entry("response", record)
 
     def open_calls(self, calls: Sequence[Call]) -> None:
         """Take in the calls of an answer, all or none.
 
-        Raises ModelBehaviorError when an id is missing, too long or was used before.
+        Raises ModelBehaviorError when an id is missing or too long.
         """
-        ids = Counter(call.call_id for call in calls)
         for call in calls:
             if not 0 < len(call.call_id) <= MAX_CALL_ID or "\x00" in call.call_id:
                 raise ModelBehaviorError(
                     f"The model called {call.tool} without a call id that can be kept."
                 )
-            if call.call_id in self._calls or ids[call.call_id] > 1:
-                raise ModelBehaviorError(
-                    f"The model used call id {call.call_id!r} again, for {call.tool}; "
-                    "every call needs an id of its own."
-                )
         for call in calls:
-            self._calls[call.call_id] = call.key
             self.open[call.key] = OpenCall(call=call)
 
-    def close_call(self, call: Call, item: ToolCallOutputItem) -> LogEntry:
+    def call_item(self, key: str) -> RunItem | None:
+        """Return the item that asked for the call `key`, open or not."""
+        return self._calls.get(key)
+
+    def open_calls_below(self) -> Iterator[tuple[RunState[Any], OpenCall]]:
+        """Yield every open call, those of nested agents too, with its own state."""
+        for open_call in list(self.open.values()):
+            yield self, open_call
+            if open_call.nested is not None:
+                yield from open_call.nested.open_calls_below()
+
+    def close_call(self, call: Call, item: RunItem) -> LogEntry:
         """Put the call's output in its place."""
         del self.open[call.key]
         return self.add(item)
 
+    def put_in_order(self, start: int, items: Sequence[RunItem]) -> LogEntry:
+        """Read the items from index `start` on in this order; return its log row."""
+        self.transcript.reorder(start, items)
+        keys = [item.call_key for item in items]
+        return self.log_entry("order", {"start": start, "keys": keys})
+
+    def show(self, view: View) -> LogEntry:
+        """Let the model read `view` from here on; return its log row."""
+        self.transcript.show(view)
+        return self.log_entry("view", serialize.view_of(self))
+
     def finish(self, final_output: Any) -> None:
         self.is_done = True
         self.final_output = final_output
+        self.answer = None
 
     def mark_started(self, call: Call) -> None:
         """Note that the call's body starts. Raises UserError when it did before."""
@@ -295,7 +520,21 @@ class RunState(Generic[TContext]):
         """Return open calls that need nothing more before they are dealt with."""
         for open_call in self.open.values():
             open_call.verdict = self.verdict_on(open_call)
-        return [open_call for open_call in self.open.values() if not open_call.waits]
+        return [
+            open_call
+            for open_call in self.open.values()
+            if not open_call.waits and open_call.call.kind is not CallKind.HANDOFF
+        ]
+
+    def only_handoffs(self) -> bool:
+        """Say whether all calls are settled but those that hand over."""
+        return all(
+            open_call.call.kind is CallKind.HANDOFF for open_call in self.open.values()
+        )
+
+    def can_go_on(self) -> bool:
+        """Say whether there is a step to take without a person."""
+        return self.only_handoffs() or bool(self.calls_ready())
 
     # Storing
 
@@ -304,20 +543,38 @@ class RunState(Generic[TContext]):
         self._context = context
         context._state = self
 
-    def copy(self) -> RunState[TContext]:
+    def set_context(self, value: TContext) -> None:
+        """Put `value` in the place of the application's own context, at any depth."""
+        self._context.context = value
+        for open_call in self.open.values():
+            if open_call.nested is not None:
+                open_call.nested.set_context(value)
+
+    def remember_serializers(self, serializer: Any, deserializer: Any) -> None:
+        """Write the context with `serializer`; read what is stored with the other."""
+        self.context_serializer = serializer or self.context_serializer
+        if deserializer is not None and isinstance(self.context.context, Mapping):
+            stored = dict(self.context.context)
+            as_text = set(stored) == {"text"}
+            self.set_context(deserializer(stored["text"] if as_text else stored))
+
+    def copy(self, parent: RunState[Any] | None = None) -> RunState[TContext]:
         """Return a state of its own: decisions on one say nothing to the other."""
         twin = RunState.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin.open = {
-            key: dataclasses.replace(open_call) for key, open_call in self.open.items()
-        }
-        for name in ("sticky", "responses", "pending_input", "_items", "_model_input"):
+        twin.parent = parent
+        usage = parent.usage if parent else serialize.copy_of(self.usage)
+        twin.bind(dataclasses.replace(self._context, usage=usage))
+        twin.open = {}
+        for key, open_call in self.open.items():
+            nested = open_call.nested and open_call.nested.copy(twin)
+            twin.open[key] = dataclasses.replace(open_call, nested=nested)
+        for name in ("sticky", "responses", "pending_input"):
             setattr(twin, name, list(getattr(self, name)))
+        twin.transcript = self.transcript.copy()
+        twin.guardrails = self.guardrails.copy()
+        twin.server = self.server and dataclasses.replace(self.server)
         twin._calls = dict(self._calls)
-        twin._raw_responses = dict(self._raw_responses)
-        twin.bind(
-            dataclasses.replace(self._context, usage=serialize.copy_of(self.usage))
-        )
         return twin
 
     def head(self, **options: Any) -> JSONObject:
@@ -329,15 +586,20 @@ class RunState(Generic[TContext]):
         *,
         context_serializer: Any = None,
         strict_context: bool = False,
+        include_tracing_api_key: bool = False,
     ) -> JSONObject:
         """Return the state as plain JSON, each item once.
 
         A context that is no mapping is written through `context_serializer` (gives a
         mapping); without one a dataclass is written as its fields and anything else
-        as {}, both with a warning, or UserError when `strict_context`.
+        as {}, both with a warning, or UserError when `strict_context`. The trace's API
+        key is left out unless `include_tracing_api_key`.
         """
         return serialize.to_json(
-            self, context_serializer=context_serializer, strict_context=strict_context
+            self,
+            context_serializer=context_serializer or self.context_serializer,
+            strict_context=strict_context,
+            include_tracing_api_key=include_tracing_api_key,
         )
 
     def to_string(self, **options: Any) -> str:
@@ -346,14 +608,20 @@ class RunState(Generic[TContext]):
 
     @staticmethod
     def from_json(
-        initial_agent: Agent[Any],
-        state_json: Mapping[str, Any] | str,
+        initial_agent: Agent[Any] | Mapping[str, Any] | str,
+        state_json: Mapping[str, Any] | str | None = None,
         *,
         context_override: Any = None,
         context_deserializer: Any = None,
+        strict_context: bool = False,
+        renames: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Awaitable[RunState[Any]]:
         """Read what `to_json` wrote; `initial_agent` is the run's root agent.
 
+        The agent may be left out when `set_agent_registry` has said where agents are
+        found by name. `renames` declares what has another name by now:
+        `{"agents": {old: new}, "tools": {old: new}}`. With `strict_context` a context
+        that was no mapping must be given back, or a `context_deserializer`.
         Raises RunStateVersionError on a newer schema, InvalidRunState on what is no
         state, UserError when the agent or a tool of an open call has changed.
         """
@@ -363,21 +631,40 @@ class RunState(Generic[TContext]):
             state_json,
             context_override=context_override,
             context_deserializer=context_deserializer,
+            strict_context=strict_context,
+            renames=renames,
         )
 
     @staticmethod
     def from_string(
-        initial_agent: Agent[Any], state_string: str, **options: Any
+        initial_agent: Agent[Any] | str,
+        state_string: str | None = None,
+        **options: Any,
     ) -> Awaitable[RunState[Any]]:
         """Read what `to_string` wrote, as `from_json` does."""
         return RunState.from_json(initial_agent, state_string, **options)
 
     def restore_item(self, item: RunItem) -> None:
-        """Append a stored item, as `add` did when it was new."""
-        if isinstance(item, ToolCallItem):
-            self._calls[item.raw["call_id"]] = item.call_key
-        self.add(item)
+        """Append a stored item, as it was when it was new."""
+        if (
+            isinstance(item, InputItem)
+            and len(self.transcript.items) < self.input_count
+        ):
+            self.transcript.begin(item)
+            return
+        self._append(item)
 
 
-def _sticky_key(call: Call) -> tuple[str, str]:
-    return call.agent_path, call.tool
+@dataclasses.dataclass(frozen=True)
+class ToolUse:
+    """How often which tool was called in a run."""
+
+    snapshot: Mapping[str, Sequence[str]]
+
+    @property
+    def tool_counts(self) -> dict[str, int]:
+        return dict(Counter(name for used in self.snapshot.values() for name in used))
+
+    @property
+    def total_calls(self) -> int:
+        return sum(len(used) for used in self.snapshot.values())

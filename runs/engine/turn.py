@@ -1,108 +1,215 @@
-"""One turn: the model reads the run so far and answers; the answer is stored."""
+"""One turn: the model reads the run so far and answers."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
-from .calls import Call, Review
-from .config import ModelRetrySettings, ModelSettings
-from .digest import JSONObject, call_digest
+from .agent import Agent
+from .callbacks import called
+from .config import CallModelData, ModelInputData
+from .context import context_of
+from .digest import JSONObject
 from .drive import Drive
-from .errors import MaxTurnsExceeded, ModelBehaviorError
+from .errors import MaxTurnsExceeded, UserError
 from .events import (
-    ItemEventName,
     RawResponsesStreamEvent,
     RunItemStreamEvent,
     TurnStartedStreamEvent,
 )
-from .items import (
-    InputItem,
-    MessageOutputItem,
-    OtherItem,
-    ReasoningItem,
-    RunItem,
-    ToolCallItem,
-    model_text,
-)
-from .models.interface import Model, ModelResponse, ModelTracing, TResponseStreamEvent
-from .models.provider import OpenAIProvider
+from .handoffs import Handoff, enabled_handoffs
+from .hosted_tools import Tool
+from .input_check import check_before, check_beside
+from .items import InputItem, RunItem
+from .memory import remember_input
+from .model_settings import ModelSettings
+from .models.interface import Model, ModelResponse, ModelTracing
+from .models.multi_provider import MultiProvider
 from .models.stream import collect
+from .output import AgentOutputSchemaBase, output_schema_of
 from .ports import LogEntry
-from .retry import with_retries
-from .tools import FunctionTool
+from .retry import with_retries, within
+from .spans import model_span, model_tracing
+from .take import take_answer
+from .tool_names import resolve_name_collisions
+from .usage import Usage
 
 DEFAULT_TIMEOUT_S = 300.0
 
-_ITEM_TYPES: dict[str, tuple[type[RunItem], ItemEventName]] = {
-    "message": (MessageOutputItem, "message_output_created"),
-    "function_call": (ToolCallItem, "tool_called"),
-    "reasoning": (ReasoningItem, "reasoning_item_created"),
-}
-_OTHER: tuple[type[RunItem], ItemEventName] = (OtherItem, "other_item_created")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the model is asked in one turn."""
+
+    agent: Agent[Any]
+    model: Model
+    settings: ModelSettings
+    instructions: str | None
+    input: list[JSONObject]
+    tools: list[Tool]
+    handoffs: list[Handoff[Any, Any]]
+    schema: AgentOutputSchemaBase | None
+    prompt: Any
+    previous_response_id: str | None
+    conversation_id: str | None
+    tracing: ModelTracing
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the positional and keyword arguments of a Model's two methods."""
+        return (
+            self.instructions,
+            self.input,
+            self.settings,
+            self.tools,
+            self.schema,
+            self.handoffs,
+            self.tracing,
+        ), {
+            "previous_response_id": self.previous_response_id,
+            "conversation_id": self.conversation_id,
+            "prompt": self.prompt,
+        }
 
 
 async def ask_model(run: Drive) -> None:
     """Take one turn. Raises MaxTurnsExceeded, or what the model could not be asked."""
     state = run.state
     if state.max_turns is not None and state.turn >= state.max_turns:
-        raise MaxTurnsExceeded(state.max_turns)
+        raise MaxTurnsExceeded(
+            f"The run used all of its {state.max_turns} turns without a final answer; "
+            "resume its state with a larger max_turns to go on."
+        )
     await _admit_input(run)
-    instructions, tools = await run.unless_stopped(_prompt(run))
-    response = await _answer(run, instructions, tools)
-    await _take(run, response, tools)
-
-
-async def _prompt(run: Drive) -> tuple[str | None, list[FunctionTool]]:
-    state, agent = run.state, run.state.current_agent
-    return (
-        await agent.get_system_prompt(state.context),
-        await agent.get_all_tools(state.context),
+    run.spans.begin_turn(state.turn + 1, state.current_agent)
+    await run.unless_stopped(_start_agent(run))
+    if not state.input_checked:
+        await check_before(run)
+        await remember_input(run)
+    request = await run.unless_stopped(_request(run))
+    response = await check_beside(run, _answer(run, request))
+    state.input_checked = True
+    state.usage.add(response.usage)
+    await run.unless_stopped(
+        run.own_hooks.llm_end(state.context, request.agent, response)
     )
+    await take_answer(run, response, request.tools, request.handoffs)
 
 
 async def _admit_input(run: Drive) -> None:
     """Let the model read what people added meanwhile."""
     state = run.state
-    added: list[RunItem] = [
-        InputItem(agent=state.current_agent, raw=raw)
-        for raw in await run.ports.journal.begin_turn(state)
-    ]
+    if state.parent is None:
+        begun = run.ports.journal.begin_turn(state)
+        given = list(await run.journal(begun))
+    else:
+        given = state.take_pending_input()
+    added: list[RunItem] = [InputItem(state.current_agent, raw) for raw in given]
     if not added:
         return
-    async with run.writing:
-        await run.ports.journal.append(state, [state.add(item) for item in added])
+    async with run.storing() as entries:
+        entries += [state.add(item) for item in added]
     for item in added:
         await run.emit(RunItemStreamEvent("input_added", item))
 
 
-async def _answer(
-    run: Drive, instructions: str | None, tools: list[FunctionTool]
-) -> ModelResponse:
-    """Return the model's whole answer, asking again while that may help."""
+async def _start_agent(run: Drive) -> None:
+    if run.agent_started:
+        return
+    run.agent_started = True
+    state = run.state
+    state.context.turn_input = list(state.transcript.base)
+    await run.own_hooks.agent_start(context_of(state.context), state.current_agent)
+
+
+async def _request(run: Drive) -> Request:
+    state, agent, context = run.state, run.state.current_agent, run.state.context
+    handoffs = await enabled_handoffs(agent, context) if agent.handoffs else []
+    tools, handoffs = resolve_name_collisions(
+        await agent.get_all_tools(context),
+        handoffs,
+        run.config.tool_name_collision_policy,
+    )
+    server = state.server
+    data = ModelInputData(
+        input=server.unseen(state) if server else state.model_input(),
+        instructions=await agent.get_system_prompt(context),
+    )
+    data = await _filtered(run, data)
+    return Request(
+        agent=agent,
+        model=_model(run),
+        settings=_settings(run),
+        instructions=data.instructions,
+        input=data.input,
+        tools=tools,
+        handoffs=handoffs,
+        schema=output_schema_of(agent),
+        prompt=await agent.get_prompt(context),
+        previous_response_id=server.previous_response_id if server else None,
+        conversation_id=server.conversation_id if server else None,
+        tracing=model_tracing(run.config),
+    )
+
+
+async def _filtered(run: Drive, data: ModelInputData) -> ModelInputData:
+    given = run.config.call_model_input_filter
+    if given is None:
+        return data
+    agent, context = run.state.current_agent, run.state.context.context
+    asked = CallModelData(model_data=data, agent=agent, context=context)
+    filtered = await called("The call_model_input_filter", given, asked)
+    if not isinstance(filtered, ModelInputData):
+        raise UserError(
+            f"The call_model_input_filter gave {type(filtered).__name__}; "
+            "it must give a ModelInputData."
+        )
+    return filtered
+
+
+def _settings(run: Drive) -> ModelSettings:
+    """Return the settings of this call: the agent's under the run's.
+
+    Once the agent has called a tool, a choice that forces one is dropped: the model
+    could never answer.
+    """
     state, agent = run.state, run.state.current_agent
     settings = agent.model_settings.resolve(run.config.model_settings)
-    model = _model(run)
-    request = state.model_input()
+    called_before = agent.name in state.transcript.tool_users
+    if settings.tool_choice is None or not (agent.reset_tool_choice and called_before):
+        return settings
+    return dataclasses.replace(settings, tool_choice=None)
+
+
+async def _answer(run: Drive, request: Request) -> ModelResponse:
+    """Return the model's whole answer, asking again while that may help."""
+    state, settings = run.state, request.settings
+    await run.unless_stopped(
+        run.own_hooks.llm_start(
+            state.context, request.agent, request.instructions, request.input
+        )
+    )
 
     async def attempt(number: int) -> ModelResponse:
         await run.emit(TurnStartedStreamEvent(state.turn + 1, number))
-        asked = _ask(run, model, settings, instructions, request, tools)
-        async with asyncio.timeout(settings.timeout or DEFAULT_TIMEOUT_S):
-            return await run.unless_stopped(asked)
+        asked = run.unless_stopped(_ask(run, request))
+        return await within(settings.timeout or DEFAULT_TIMEOUT_S, asked)
 
     async def withdraw(number: int, error: Exception) -> None:
+        state.usage.add(Usage(requests=1))
         payload = {"turn": state.turn + 1, "attempt": number, "error": str(error)}
-        entry = LogEntry(kind="retry", payload=payload)
-        async with run.writing:
-            await run.ports.journal.append(state, [entry])
+        async with run.storing() as entries:
+            entries.append(LogEntry(kind="retry", payload=payload, frame=state.frame))
 
     return await with_retries(
         attempt,
-        settings=settings.retry or ModelRetrySettings(),
+        settings=settings.retry,
         sleep=lambda wait_s: run.unless_stopped(_wait(run, wait_s)),
         on_retry=withdraw,
+        advice=request.model.get_retry_advice,
+        stream=run.streamed,
+        previous_response_id=request.previous_response_id,
+        conversation_id=request.conversation_id,
     )
 
 
@@ -110,124 +217,23 @@ async def _wait(run: Drive, wait_s: float) -> None:
     await run.ports.clock.sleep(wait_s)
 
 
-async def _ask(
-    run: Drive,
-    model: Model,
-    settings: ModelSettings,
-    instructions: str | None,
-    request: list[Any],
-    tools: list[FunctionTool],
-) -> ModelResponse:
-    if not run.streamed:
-        return await model.get_response(
-            instructions,
-            request,
-            settings,
-            tools,
-            None,
-            [],
-            ModelTracing.DISABLED,
-            previous_response_id=None,
-            conversation_id=None,
-            prompt=None,
-        )
-    events = model.stream_response(
-        instructions,
-        request,
-        settings,
-        tools,
-        None,
-        [],
-        ModelTracing.DISABLED,
-        previous_response_id=None,
-        conversation_id=None,
-        prompt=None,
-    )
-
-    async def on_event(event: TResponseStreamEvent) -> None:
-        await run.emit(RawResponsesStreamEvent(event))
-
-    return await collect(events, on_event=on_event)
+async def _ask(run: Drive, request: Request) -> ModelResponse:
+    args, kwargs = request.arguments()
+    with model_span(run, request.model) as span:
+        if not run.streamed:
+            response = await request.model.get_response(*args, **kwargs)
+        else:
+            response = await collect(
+                request.model.stream_response(*args, **kwargs),
+                on_event=lambda event: run.emit(RawResponsesStreamEvent(event)),
+                raw_usage=bool(request.settings.preserve_raw_usage),
+            )
+        span.answered(response, request.input)
+        return response
 
 
 def _model(run: Drive) -> Model:
     wanted = run.config.model or run.state.current_agent.model
     if isinstance(wanted, Model):
         return wanted
-    return (run.config.model_provider or OpenAIProvider()).get_model(wanted)
-
-
-async def _take(run: Drive, response: ModelResponse, tools: list[FunctionTool]) -> None:
-    """Store the answer, and with it the requests its gated calls open."""
-    state = run.state
-    made = [_item(run, raw) for raw in map(_plain, response.output)]
-    asked = [item.raw for item, _ in made if isinstance(item, ToolCallItem)]
-    calls = await run.unless_stopped(_calls(run, asked, tools))
-    async with run.writing:
-        state.open_calls(calls)
-        entries = [state.add(item) for item, _ in made]
-        entries.append(state.add_response(response, len(made)))
-        if not calls:
-            state.finish(_final_text([item for item, _ in made]))
-        await run.ports.journal.append(state, entries)
-    for item, name in made:
-        await run.emit(RunItemStreamEvent(name, item))
-    for call in calls:
-        if call.gated:
-            item = state.approval_item(call)
-            await run.emit(RunItemStreamEvent("approval_requested", item))
-
-
-def _plain(output: Any) -> JSONObject:
-    if isinstance(output, dict):
-        return output
-    plain: JSONObject = output.model_dump(
-        mode="json", exclude_unset=True, warnings=False
-    )
-    return plain
-
-
-def _item(run: Drive, raw: JSONObject) -> tuple[RunItem, ItemEventName]:
-    kind, name = _ITEM_TYPES.get(str(raw.get("type")), _OTHER)
-    key = str(raw.get("call_id") or "") if kind is ToolCallItem else ""
-    return kind(agent=run.state.current_agent, raw=raw, call_key=key), name
-
-
-async def _calls(
-    run: Drive, asked: Sequence[JSONObject], tools: Sequence[FunctionTool]
-) -> list[Call]:
-    return [await _call(run, raw, tools) for raw in asked]
-
-
-async def _call(run: Drive, raw: JSONObject, tools: Sequence[FunctionTool]) -> Call:
-    """Return the call that `raw` asks for, and whether a person must approve it."""
-    name, arguments = str(raw["name"]), str(raw["arguments"])
-    call_id = str(raw.get("call_id") or "")
-    path = run.state.current_agent.name
-    tool = next((tool for tool in tools if tool.name == name), None)
-    if tool is None and run.config.tool_not_found_behavior == "raise":
-        raise ModelBehaviorError(f"The model called {name!r}, which is no tool.")
-    gated, why = False, ""
-    if tool is not None:
-        gated, why = await tool.gate(run.state.context, arguments, call_id)
-    schema = tool.schema_hash if tool else ""
-    return Call(
-        key=call_id,
-        call_id=call_id,
-        tool=name,
-        agent_path=path,
-        arguments=arguments,
-        schema_hash=schema,
-        digest=call_digest(
-            tool=name, schema_hash=schema, agent_path=path, arguments=arguments
-        ),
-        gated=gated,
-        why=why if gated else "",
-        review=tool.review if tool else Review(),
-    )
-
-
-def _final_text(items: Sequence[RunItem]) -> str:
-    """Return the text of the last message; an answer without one is empty."""
-    messages = [item for item in items if isinstance(item, MessageOutputItem)]
-    return model_text(messages[-1].raw) if messages else ""
+    return (run.config.model_provider or MultiProvider()).get_model(wanted)

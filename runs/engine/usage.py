@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -108,3 +109,42 @@ def as_request(usage: Usage) -> RequestUsage:
         input_tokens_details=usage.input_tokens_details,
         output_tokens_details=usage.output_tokens_details,
     )
+
+
+def deserialize_usage(usage_data: Mapping[str, Any]) -> Usage:
+    """Return the usage that `dataclasses.asdict`, or another engine, wrote as JSON."""
+    return Usage(
+        requests=usage_data.get("requests") or 0,
+        request_usage_entries=[
+            as_request(_tokens(entry))
+            for entry in usage_data.get("request_usage_entries") or []
+        ],
+        **_token_fields(usage_data),
+    )
+
+
+def _tokens(data: Mapping[str, Any]) -> Usage:
+    return Usage(requests=1, **_token_fields(data))
+
+
+def _token_fields(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "input_tokens": data.get("input_tokens") or 0,
+        "output_tokens": data.get("output_tokens") or 0,
+        "total_tokens": data.get("total_tokens") or 0,
+        "input_tokens_details": InputTokensDetails(
+            **_known(InputTokensDetails, data.get("input_tokens_details"))
+        ),
+        "output_tokens_details": OutputTokensDetails(
+            **_known(OutputTokensDetails, data.get("output_tokens_details"))
+        ),
+    }
+
+
+def _known(kind: type[Any], given: Any) -> dict[str, int]:
+    """Return the numbers in `given` that `kind` has fields for."""
+    sent = given[0] if isinstance(given, list) and given else given
+    if not isinstance(sent, Mapping):
+        return {}
+    names = {name.name for name in fields(kind)}
+    return {name: value or 0 for name, value in sent.items() if name in names}

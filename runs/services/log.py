@@ -40,6 +40,7 @@ def append(run_id: UUID, entries: Sequence[LogEntry], now: datetime) -> int:
             run_id=run_id,
             seq=first + index,
             kind=entry.kind,
+            frame=entry.frame,
             call_key=entry.call_key,
             payload=codec.dumps(entry.payload),
             created_at=now,

@@ -53,7 +53,7 @@ def start_run(
                 created_at=now,
                 updated_at=now,
             )
-        previous = _previous(conversation)
+        previous = latest_run(conversation)
         unread = take_unread(previous) if previous else []
         run = Run(
             conversation=conversation,
@@ -129,9 +129,13 @@ def authors(messages: Sequence[Message]) -> list[int]:
     return [message["author"] for message in messages if message["author"]]
 
 
-def _previous(conversation: Conversation) -> Run | None:
-    run = conversation.runs.order_by("-id").first()
-    return log.lock(run.pk) if run else None
+def latest_run(conversation: Conversation) -> Run | None:
+    """Return the conversation's newest run, locked: none comes after it meanwhile."""
+    run: Run | None = None
+    while (newest := conversation.runs.order_by("-id").first()) != run:
+        # One that came while we waited for the lock is the newest now.
+        run = log.lock(newest.pk) if newest else None
+    return run
 
 
 def _open_run(conversation: Conversation) -> Run | None:

@@ -519,3 +519,57 @@ def test_stream_is_always_well_formed(chunks: list[Any], used: set[str]) -> None
         ]
         if item.type == "function_call" and item.arguments.strip():
             assert "".join(deltas).strip() == item.arguments.strip()
+
+
+# Fields that only the server knows
+
+
+def test_call_goes_back_with_what_its_server_put_there() -> None:
+    signature = {"google": {"thought_signature": "abc"}}
+    sent = {
+        "index": 0,
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}"},
+        "extra_content": signature,
+    }
+    message = {"role": "assistant", "content": None, "tool_calls": [sent]}
+    body: Any = construct_type(
+        value={"choices": [{"index": 0, "message": message}]}, type_=ChatCompletion
+    )
+
+    last = streamed(chunk({"tool_calls": [sent]}), chunk({}, "tool_calls"))[-1]
+    whole: Any = ChatAnswer("fake", set()).whole(body).output[0]
+    item = last.response.output[0].model_dump(exclude_unset=True)
+
+    assert item["provider_data"] == {"extra_content": signature}
+    assert whole.provider_data == item["provider_data"]
+    assert to_chat_messages([item])[0]["tool_calls"] == [
+        {
+            "extra_content": signature,
+            "id": "c1",
+            "type": "function",
+            "function": {"name": "f", "arguments": "{}"},
+        }
+    ]
+
+
+def test_calls_may_be_held_back_until_the_stream_is_over() -> None:
+    answer = ChatAnswer("fake", set(), calls_at_end=True)
+    chunks = [
+        piece(index=0, call_id="c1", name="f", arguments='{"a":'),
+        piece(index=0, arguments="1}"),
+        chunk({"content": "Hm."}, "tool_calls"),
+    ]
+
+    early = [event for one in chunks for event in answer.feed(one)]
+    late: list[Any] = list(answer.finish())
+
+    kinds = [event.type for event in early]
+    assert "response.output_text.delta" in kinds
+    assert not [kind for kind in kinds if "function_call" in kind]
+    numbers = [event.sequence_number for event in early + late]
+    assert numbers == list(range(len(numbers)))
+    message, made = late[-1].response.output
+    assert (message.type, made.type) == ("message", "function_call")
+    assert made.arguments == '{"a":1}'

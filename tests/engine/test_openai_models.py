@@ -18,15 +18,27 @@ from runs.engine.config import ModelSettings
 from runs.engine.errors import ModelCallError, UserError
 from runs.engine.models import (
     Model,
+    ModelProvider,
     ModelResponse,
     ModelTracing,
+    MultiProvider,
+    MultiProviderMap,
     OpenAIChatCompletionsModel,
     OpenAIProvider,
     OpenAIResponsesModel,
     close_clients,
     collect,
+    default_model_name,
+    defaults,
+    set_default_openai_api,
+    set_default_openai_client,
+    set_default_openai_key,
+    set_default_openai_responses_transport,
+    share_keys_with_tracing,
     shared_client,
 )
+from runs.engine.retry_advice import normalized_error
+from runs.engine.tools import FunctionTool
 from tests.fake_openai import (
     FakeOpenAI,
     calls,
@@ -42,17 +54,20 @@ BOTH = pytest.mark.parametrize("adapter", ADAPTERS)
 STREAMED = pytest.mark.parametrize("streamed", [False, True])
 
 
-@dataclass
-class Tool:
-    """As much of a FunctionTool as an adapter reads."""
+def refund_tool() -> FunctionTool:
+    return FunctionTool(
+        name="refund",
+        description="Refund an order.",
+        params_json_schema={
+            "type": "object",
+            "properties": {"order_id": {"type": "string"}},
+        },
+        on_invoke_tool=_never,
+    )
 
-    name: str = "refund"
-    description: str = "Refund an order."
-    strict_json_schema: bool = True
 
-    @property
-    def params_json_schema(self) -> dict[str, Any]:
-        return {"type": "object", "properties": {"order_id": {"type": "string"}}}
+async def _never(ctx: Any, arguments: str) -> Any:
+    raise AssertionError("No adapter runs a tool.")
 
 
 @dataclass
@@ -84,7 +99,7 @@ async def _closed_clients() -> AsyncIterator[None]:
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("API_KEY", "BASE_URL"):
         monkeypatch.delenv(f"OPENAI_{name}", raising=False)
-    for name in ("PLACET_MODEL", "PLACET_OPENAI_API"):
+    for name in ("PLACET_MODEL", "PLACET_OPENAI_API", "OPENAI_DEFAULT_MODEL"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -115,7 +130,11 @@ async def ask(
         if events is not None:
             events.append(event)
 
-    return await collect(model.stream_response(*asked, **(ids | given)), on_event=note)
+    return await collect(
+        model.stream_response(*asked, **(ids | given)),
+        on_event=note,
+        raw_usage=settings.preserve_raw_usage,
+    )
 
 
 def made(adapter: type[Any], server: FakeOpenAI) -> Model:
@@ -158,7 +177,9 @@ async def test_text_before_calls_keeps_its_place(
     made_calls = (("refund", {"order_id": "A 1"}, "c1"), ("look", "", "c2"))
 
     with FakeOpenAI([calls(*made_calls, said="Let me see.")]) as server:
-        answer = await ask(made(adapter, server), streamed=streamed, tools=[Tool()])
+        answer = await ask(
+            made(adapter, server), streamed=streamed, tools=[refund_tool()]
+        )
 
     message, first, second = (item.model_dump() for item in answer.output)
     assert message["content"][0]["text"] == "Let me see."
@@ -268,9 +289,11 @@ async def test_connection_lost_in_the_middle_is_an_error(adapter: type[Any]) -> 
 async def test_stream_without_its_end_is_a_failure(adapter: type[Any]) -> None:
     with (
         FakeOpenAI([text("Never to be whole.").cut(after=4, clean=True)]) as server,
-        pytest.raises(ModelCallError, match="ended before"),
+        pytest.raises(ModelCallError, match="ended before") as failed,
     ):
         await ask(made(adapter, server), streamed=True)
+
+    assert normalized_error(failed.value).is_network_error
 
 
 @BOTH
@@ -342,6 +365,9 @@ async def test_responses_request_maps_every_setting() -> None:
         verbosity="low",
         metadata={"run": "7"},
         store=False,
+        prompt_cache_retention="24h",
+        prompt_cache_options={"mode": "explicit"},
+        context_management=[{"type": "compaction", "compact_threshold": 1000}],
         response_include=["reasoning.encrypted_content"],
         top_logprobs=2,
         extra_query={"q": "1"},
@@ -356,7 +382,7 @@ async def test_responses_request_maps_every_setting() -> None:
             streamed=False,
             instructions="Be brief.",
             settings=settings,
-            tools=[Tool()],
+            tools=[refund_tool()],
             output_schema=Schema(),
             previous_response_id="resp_1",
             prompt={"id": "pmpt_1"},
@@ -374,7 +400,7 @@ async def test_responses_request_maps_every_setting() -> None:
                 "type": "function",
                 "name": "refund",
                 "description": "Refund an order.",
-                "parameters": Tool().params_json_schema,
+                "parameters": refund_tool().params_json_schema,
                 "strict": True,
             }
         ],
@@ -396,6 +422,9 @@ async def test_responses_request_maps_every_setting() -> None:
         },
         "metadata": {"run": "7"},
         "store": False,
+        "prompt_cache_retention": "24h",
+        "prompt_cache_options": {"mode": "explicit"},
+        "context_management": [{"type": "compaction", "compact_threshold": 1000}],
         "include": ["reasoning.encrypted_content", "message.output_text.logprobs"],
         "top_logprobs": 2,
         "previous_response_id": "resp_1",
@@ -444,6 +473,7 @@ async def test_chat_request_maps_every_setting() -> None:
         verbosity="low",
         metadata={"run": "7"},
         store=False,
+        prompt_cache_retention="24h",
         top_logprobs=2,
         extra_query={"q": "1"},
         extra_body={"seed": 3},
@@ -457,7 +487,7 @@ async def test_chat_request_maps_every_setting() -> None:
             streamed=True,
             instructions="Be brief.",
             settings=settings,
-            tools=[Tool()],
+            tools=[refund_tool()],
             output_schema=Schema(),
         )
 
@@ -479,6 +509,7 @@ async def test_chat_request_maps_every_setting() -> None:
         "verbosity": "low",
         "metadata": {"run": "7"},
         "store": False,
+        "prompt_cache_retention": "24h",
         "logprobs": True,
         "top_logprobs": 2,
         "response_format": {
@@ -495,7 +526,7 @@ async def test_chat_request_maps_every_setting() -> None:
                 "function": {
                     "name": "refund",
                     "description": "Refund an order.",
-                    "parameters": Tool().params_json_schema,
+                    "parameters": refund_tool().params_json_schema,
                     "strict": True,
                 },
             }
@@ -667,7 +698,9 @@ async def test_shop_script_calls_the_tool_and_then_tells(
     question: dict[str, Any] = {"role": "user", "content": "Please refund order A1."}
     with FakeOpenAI() as server:
         model = made(adapter, server)
-        first = await ask(model, streamed=streamed, input=[question], tools=[Tool()])
+        first = await ask(
+            model, streamed=streamed, input=[question], tools=[refund_tool()]
+        )
         call: Any = first.output[0]
         output = {
             "type": "function_call_output",
@@ -675,13 +708,248 @@ async def test_shop_script_calls_the_tool_and_then_tells(
             "output": "refunded",
         }
         items = [question, *first.to_input_items(), output]
-        last = await ask(model, streamed=streamed, input=items, tools=[Tool()])
+        last = await ask(model, streamed=streamed, input=items, tools=[refund_tool()])
 
     assert (call.name, json.loads(call.arguments)) == ("refund", {"order_id": "A1"})
     assert said(last) == "Done. refunded"
     body = server.requests[-1].body
     assert last_user_text(body) == "Please refund order A1."
     assert tool_outputs(body) == [(call.call_id, "refunded")]
+
+
+@dataclass
+class Transfer:
+    """As much of a handoff as an adapter reads."""
+
+    tool_name: str = "transfer_to_desk"
+    tool_description: str = "Hand over to the desk."
+    strict_json_schema: bool = True
+
+    @property
+    def input_json_schema(self) -> dict[str, Any]:
+        return {"type": "object", "properties": {}}
+
+
+HOSTED_ITEMS: list[dict[str, Any]] = [
+    {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "completed",
+        "action": {"type": "search", "query": "rome", "queries": ["rome"]},
+    },
+    {
+        "type": "mcp_list_tools",
+        "id": "mcpl_1",
+        "server_label": "shop",
+        "tools": [{"name": "refund", "input_schema": {"type": "object"}}],
+    },
+    {
+        "type": "mcp_approval_request",
+        "id": "mcpr_1",
+        "server_label": "shop",
+        "name": "refund",
+        "arguments": "{}",
+    },
+    {
+        "type": "mcp_call",
+        "id": "mcp_1",
+        "server_label": "shop",
+        "name": "refund",
+        "arguments": "{}",
+        "output": "done",
+    },
+    {"type": "compaction", "id": "cmp_1", "encrypted_content": "zzz"},
+    {
+        "type": "image_generation_call",
+        "id": "ig_1",
+        "status": "completed",
+        "result": "aGk=",
+    },
+    {
+        "type": "tool_search_call",
+        "id": "tsc_1",
+        "arguments": {"query": "refund"},
+        "execution": "server",
+        "status": "completed",
+    },
+    {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "c1",
+        "name": "refund",
+        "arguments": "{}",
+        "status": "completed",
+        "namespace": "crm",
+        "caller": {"type": "program", "caller_id": "prog_1"},
+        "something_new": {"a": 1},
+    },
+    {"type": "thing_of_tomorrow", "id": "t_1", "payload": [1, 2]},
+]
+
+
+def response_of(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": "fake",
+        "status": "completed",
+        "output": list(items),
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        **more,
+    }
+
+
+def client_of(body: dict[str, Any], **more: Any) -> openai.AsyncOpenAI:
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json=body)
+
+    return openai.AsyncOpenAI(
+        api_key="key",
+        base_url="http://fake.test/v1",
+        http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(handle)),
+        **more,
+    )
+
+
+async def answer_of(items: list[dict[str, Any]], *, streamed: bool) -> ModelResponse:
+    """Return what the engine makes of a server's items."""
+    whole = response_of(*items)
+    if not streamed:
+        async with client_of(whole) as client:
+            return await ask(OpenAIResponsesModel("fake", client), streamed=False)
+    done = [
+        {"type": "response.output_item.done", "output_index": index, "item": item}
+        for index, item in enumerate(items)
+    ]
+    # The last event without its items: they come from the events before.
+    end = {"type": "response.completed", "response": {**whole, "output": []}}
+    with FakeOpenAI([raw(*done, end)]) as server:
+        return await ask(made(OpenAIResponsesModel, server), streamed=True)
+
+
+@STREAMED
+async def test_items_of_hosted_tools_come_back_unharmed(streamed: bool) -> None:
+    answer = await answer_of(HOSTED_ITEMS, streamed=streamed)
+    items = answer.to_input_items()
+    with FakeOpenAI([text("Hi.")]) as server:
+        await ask(made(OpenAIResponsesModel, server), streamed=False, input=items)
+
+    assert [item.type for item in answer.output] == [
+        item["type"] for item in HOSTED_ITEMS
+    ]
+    assert items == HOSTED_ITEMS
+    assert server.requests[0].body["input"] == HOSTED_ITEMS
+
+
+@STREAMED
+async def test_usage_is_kept_as_it_was_sent_where_it_is_asked_for(
+    streamed: bool,
+) -> None:
+    settings = ModelSettings(preserve_raw_usage=True)
+    with FakeOpenAI([text("Hi."), text("Hi."), text("Hi.")]) as server:
+        responses = made(OpenAIResponsesModel, server)
+        chat = made(OpenAIChatCompletionsModel, server)
+        kept = await ask(responses, streamed=streamed, settings=settings)
+        converted = await ask(chat, streamed=streamed, settings=settings)
+        plain = await ask(chat, streamed=streamed)
+
+    assert (kept.raw_usage or {})["input_tokens"] == kept.usage.input_tokens
+    assert (converted.raw_usage or {})["prompt_tokens"] == converted.usage.input_tokens
+    assert plain.raw_usage is None
+
+
+async def test_conversation_is_named_to_the_server() -> None:
+    with FakeOpenAI([text("Hi.")]) as server:
+        model = made(OpenAIResponsesModel, server)
+        await ask(model, streamed=False, conversation_id="conv_1")
+
+    assert server.requests[0].body["conversation"] == "conv_1"
+
+
+async def test_a_prompt_brings_its_own_model_unless_one_is_named() -> None:
+    with FakeOpenAI([text("Hi."), text("Hi.")]) as server:
+        for explicit in (True, False):
+            model = OpenAIResponsesModel(
+                "fake",
+                model_is_explicit=explicit,
+                api_key="key",
+                base_url=server.base_url,
+            )
+            await ask(model, streamed=False, prompt={"id": "pmpt_1"})
+
+    assert [request.body.get("model") for request in server.requests] == ["fake", None]
+
+
+async def test_parallel_calls_are_no_matter_without_tools() -> None:
+    settings = ModelSettings(parallel_tool_calls=True)
+    with FakeOpenAI([text("Hi."), text("Hi.")]) as server:
+        model = made(OpenAIResponsesModel, server)
+        await ask(model, streamed=False, settings=settings)
+        await ask(model, streamed=False, settings=settings, handoffs=[Transfer()])
+
+    asked = [request.body.get("parallel_tool_calls") for request in server.requests]
+    assert asked == [None, True]
+
+
+async def test_fields_of_another_server_are_not_sent_to_responses() -> None:
+    call = {
+        "type": "function_call",
+        "call_id": "c1",
+        "name": "refund",
+        "arguments": "{}",
+    }
+    with FakeOpenAI([text("Hi.")]) as server:
+        model = made(OpenAIResponsesModel, server)
+        await ask(model, streamed=False, input=[{**call, "provider_data": {"a": 1}}])
+
+    assert server.requests[0].body["input"] == [call]
+
+
+@STREAMED
+async def test_chat_may_leave_out_what_the_server_does_not_know(
+    streamed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeOpenAI([text("Hi.")]) as server:
+        model = OpenAIChatCompletionsModel(
+            "fake",
+            strict_feature_validation=False,
+            api_key="key",
+            base_url=server.base_url,
+        )
+        await ask(model, streamed=streamed, previous_response_id="resp_1")
+
+    assert "previous_response_id" not in server.requests[0].body
+    assert "previous_response_id" in caplog.text
+
+
+async def test_chat_log_probabilities_may_be_given_by_hand() -> None:
+    settings = ModelSettings(top_logprobs=2, extra_args={"logprobs": True})
+    with FakeOpenAI([text("Hi.")]) as server:
+        model = made(OpenAIChatCompletionsModel, server)
+        await ask(model, streamed=False, settings=settings)
+
+    assert server.requests[0].body["logprobs"] is True
+
+
+@BOTH
+@pytest.mark.parametrize(("retry", "asked"), [(None, 2), ({"max_retries": 0}, 1)])
+async def test_given_client_retries_by_itself_unless_the_settings_say_how(
+    adapter: type[Any], retry: Any, asked: int
+) -> None:
+    # The client waits 0.5 s at least where a server names no wait.
+    busy = error(429, headers={"Retry-After-Ms": "1"})
+    with FakeOpenAI(lambda request: busy) as server:
+        async with openai.AsyncOpenAI(
+            api_key="key", base_url=server.base_url, max_retries=1
+        ) as client:
+            settings = ModelSettings(retry=retry)
+            with pytest.raises(openai.RateLimitError):
+                await ask(adapter("fake", client), streamed=False, settings=settings)
+
+    assert len(server.requests) == asked
 
 
 async def _client_of_this_loop() -> openai.AsyncOpenAI:
@@ -722,3 +990,175 @@ async def test_a_server_that_has_neither_way_says_so(
         "/v1/responses",
         "/v1/chat/completions",
     ] * 2
+
+
+# Providers
+
+
+@pytest.fixture
+def fresh_defaults(
+    environment: pytest.MonkeyPatch,
+) -> pytest.MonkeyPatch:
+    environment.setattr(defaults, "_defaults", defaults._Defaults())
+    return environment
+
+
+async def test_provider_takes_a_client_or_what_makes_one(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    with FakeOpenAI([text("Hi.")]) as server:
+        async with openai.AsyncOpenAI(
+            api_key="given", base_url=server.base_url
+        ) as client:
+            model = OpenAIProvider(openai_client=client).get_model("gpt-5")
+            await ask(model, streamed=False)
+            with pytest.raises(UserError, match="openai_client"):
+                OpenAIProvider(openai_client=client, project="p")
+
+    assert server.requests[0].headers["authorization"] == "Bearer given"
+
+
+async def test_provider_names_organization_and_project(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    with FakeOpenAI([text("Hi.")]) as server:
+        provider = OpenAIProvider(
+            api_key="key",
+            base_url=server.base_url,
+            organization="org_1",
+            project="proj_1",
+        )
+        await ask(provider.get_model("gpt-5"), streamed=False)
+
+    headers = server.requests[0].headers
+    assert headers["openai-organization"] == "org_1"
+    assert headers["openai-project"] == "proj_1"
+
+
+async def test_wish_for_websockets_is_answered_over_http(
+    environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeOpenAI([text("Hi.")]) as server:
+        provider = OpenAIProvider("key", server.base_url, use_responses_websocket=True)
+        answer = await ask(provider.get_model("gpt-5"), streamed=True)
+
+    assert said(answer) == "Hi."
+    assert "HTTP" in caplog.text
+    with pytest.raises(ValueError, match="'pigeon'"):
+        set_default_openai_responses_transport("pigeon")  # type: ignore[arg-type]
+
+
+async def test_defaults_of_the_process_beat_the_environment(
+    fresh_defaults: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    share_keys_with_tracing(told.append)
+    fresh_defaults.setenv("OPENAI_API_KEY", "environment")
+    fresh_defaults.setenv("PLACET_OPENAI_API", "responses")
+    set_default_openai_key("default")
+    set_default_openai_api("chat_completions")
+    with FakeOpenAI([text("Hi.")] * 5) as server:
+        url = server.base_url
+        await ask(OpenAIProvider(None, url).get_model(None), streamed=False)
+        async with openai.AsyncOpenAI(
+            api_key="client", base_url=server.base_url
+        ) as client:
+            set_default_openai_client(client, use_for_tracing=False)
+            await ask(OpenAIProvider().get_model(None), streamed=False)
+            await ask(OpenAIChatCompletionsModel("fake"), streamed=False)
+            for model in (
+                OpenAIChatCompletionsModel("fake", api_key="own", base_url=url),
+                OpenAIProvider("own", url).get_model(None),
+            ):
+                await ask(model, streamed=False)
+
+    assert {request.path for request in server.requests} == {"/v1/chat/completions"}
+    assert [request.headers["authorization"] for request in server.requests] == [
+        "Bearer default",
+        "Bearer client",
+        "Bearer client",
+        "Bearer own",
+        "Bearer own",
+    ]
+    assert told == ["default"]
+
+
+def test_default_model_may_be_named_as_the_sdk_does(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("OPENAI_DEFAULT_MODEL", "gpt-theirs")
+    assert default_model_name() == "gpt-theirs"
+
+    environment.setenv("PLACET_MODEL", "gpt-ours")
+    assert default_model_name() == "gpt-ours"
+
+
+class Named(ModelProvider):
+    """Remembers the names it is asked for."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.names: list[str | None] = []
+        self.closed = 0
+        self._broken = broken
+
+    def get_model(self, model_name: str | None) -> Model:
+        self.names.append(model_name)
+        return OpenAIResponsesModel(str(model_name), api_key="key")
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        if self._broken:
+            raise OSError("lost")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "asked"),
+    [
+        ({}, "gpt-5", "gpt-5"),
+        ({}, None, None),
+        ({}, "openai/gpt-5", "gpt-5"),
+        ({"openai_prefix_mode": "model_id"}, "openai/gpt-5", "openai/gpt-5"),
+        ({"unknown_prefix_mode": "model_id"}, "meta/llama/3", "meta/llama/3"),
+    ],
+)
+def test_names_go_to_openai_by_prefix(
+    options: dict[str, Any], name: str | None, asked: str | None
+) -> None:
+    provider = MultiProvider(openai_api_key="key", **options)
+    openai_models: Any = Named()
+    provider.openai_provider = openai_models
+
+    provider.get_model(name)
+
+    assert openai_models.names == [asked]
+
+
+def test_names_go_to_the_provider_of_their_prefix() -> None:
+    mapped, own = Named(), MultiProviderMap()
+    own.add_provider("shop", mapped)
+    own.add_provider("openai", mapped)
+    provider = MultiProvider(provider_map=own, openai_api_key="key")
+
+    provider.get_model("shop/a/b")
+    provider.get_model("openai/gpt-5")
+
+    assert mapped.names == ["a/b", "gpt-5"]
+    with pytest.raises(UserError, match="'litellm'"):
+        provider.get_model("litellm/gpt-5")
+
+
+def test_prefix_modes_are_two() -> None:
+    with pytest.raises(UserError, match="openai_prefix_mode"):
+        MultiProvider(openai_prefix_mode="strip")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="unknown_prefix_mode"):
+        MultiProvider(unknown_prefix_mode="strip")  # type: ignore[arg-type]
+
+
+async def test_every_provider_is_closed_once_even_after_a_failure() -> None:
+    broken, whole, own = Named(broken=True), Named(), MultiProviderMap()
+    own.set_mapping({"a": broken, "b": whole, "c": whole})
+
+    with pytest.raises(OSError, match="lost"):
+        await MultiProvider(provider_map=own, openai_api_key="key").aclose()
+
+    assert (broken.closed, whole.closed) == (1, 1)

@@ -95,7 +95,7 @@ async def test_writing_shares_nothing_with_the_state() -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["0.9", "1.1", "1.10", "2.0", "99.0", "", None, 1, "1", "x.y"]
+    "version", ["0.9", "1.2", "1.10", "2.0", "99.0", "", None, 1, "1", "x.y"]
 )
 async def test_a_version_this_engine_does_not_know_is_named(version: Any) -> None:
     data = await saved()
@@ -190,7 +190,7 @@ async def test_a_broken_state_is_refused_whole(change: Any) -> None:
 
 async def test_a_cycle_is_refused() -> None:
     data = await saved()
-    data["context"]["self"] = data
+    data["context"] = {"self": data}
 
     with pytest.raises(InvalidRunState):
         await read(data)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field
 
 from runs.engine import (
     Agent,
@@ -16,9 +20,11 @@ from runs.engine import (
     ToolContext,
     ToolFailed,
     UserError,
+    default_tool_error_function,
     function_tool,
 )
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
+from runs.engine.tools import InvalidToolArguments
 
 
 async def call(tool: FunctionTool, arguments: Any, context: Any = None) -> str:
@@ -251,3 +257,242 @@ async def test_a_tool_that_takes_too_long_is_cut_off() -> None:
 def test_a_review_of_unknown_risk_is_refused(risk: str) -> None:
     with pytest.raises(ValueError, match="unknown"):
         Review(risk=risk)
+
+
+# What a tool is made of
+
+
+def echo(text: str) -> str:
+    """Say it."""
+    return text
+
+
+def test_a_tool_takes_every_option_by_keyword() -> None:
+    def extract(found: Any) -> None:
+        return None
+
+    tool = function_tool(
+        func=echo,
+        name_override="say",
+        description_override="Say it again.",
+        use_docstring_info=False,
+        failure_error_function=None,
+        strict_mode=False,
+        is_enabled=False,
+        needs_approval=True,
+        tool_input_guardrails=[],
+        tool_output_guardrails=[],
+        timeout=3,
+        timeout_behavior="raise_exception",
+        timeout_error_function=default_tool_error_function,
+        defer_loading=True,
+        custom_data_extractor=extract,
+        allowed_callers=["direct", "programmatic"],
+        output_json_schema={"type": "object", "properties": {}},
+        review=Review(risk="high"),
+    )
+
+    assert (tool.name, tool.description) == ("say", "Say it again.")
+    assert (tool.failure_error_function, tool.strict_json_schema) == (None, False)
+    assert (tool.is_enabled, tool.needs_approval, tool.defer_loading) == (
+        False,
+        True,
+        True,
+    )
+    assert (tool.timeout_seconds, tool.timeout_behavior) == (3, "raise_exception")
+    assert tool.allowed_callers == ["direct", "programmatic"]
+    assert tool.output_json_schema == {
+        "type": "object",
+        "properties": {},
+        "required": [],
+        "additionalProperties": False,
+    }
+    assert tool.review.risk == "high"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"timeout": 0}, ValueError, "above 0"),
+        ({"timeout": float("inf")}, ValueError, "above 0"),
+        ({"timeout": True}, TypeError, "number of seconds"),
+        ({"timeout": "3"}, TypeError, "number of seconds"),
+        ({"timeout_behavior": "die"}, ValueError, "raise_exception"),
+        ({"timeout_error_function": "late"}, TypeError, "cannot be called"),
+        ({"allowed_callers": []}, UserError, "'direct'"),
+        ({"allowed_callers": ["direct", "direct"]}, UserError, "'direct'"),
+        ({"allowed_callers": ["me"]}, UserError, "'direct'"),
+        ({"allowed_callers": "direct"}, UserError, "'direct'"),
+        ({"output_type": int}, UserError, "must be a JSON object"),
+        ({"output_type": dict[str, int]}, UserError, "no strict schema"),
+        ({"output_json_schema": {"type": "array"}}, UserError, "must be a JSON object"),
+        ({"output_json_schema": {}}, UserError, "must be a JSON object"),
+        (
+            {"output_type": Address, "output_json_schema": {"type": "object"}},
+            UserError,
+            "one of them",
+        ),
+    ],
+)
+def test_an_option_of_no_use_is_refused_at_once(
+    options: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        function_tool(**options)(echo)
+
+
+def test_a_tool_of_ones_own_is_checked_too() -> None:
+    async def body(ctx: ToolContext[Any], arguments: str) -> str:
+        return ""
+
+    open_object = {"type": "object", "additionalProperties": True}
+    for name, schema, invoke, told in (
+        ("", {}, body, "name"),
+        ("x", {}, None, "cannot be called"),
+        ("x", open_object, body, "does not name"),
+    ):
+        with pytest.raises(UserError, match=told):
+            FunctionTool(name, "", schema, invoke)  # type: ignore[arg-type]
+
+
+def test_a_programs_tool_takes_its_output_type_from_the_function() -> None:
+    def find() -> Address:
+        return Address(street="A")
+
+    find.__annotations__["return"] = Address
+    for_programs = function_tool(allowed_callers=["programmatic"])(find)
+    text_for_programs = function_tool(allowed_callers=["programmatic"])(echo)
+
+    assert for_programs.output_type is Address
+    assert text_for_programs.output_json_schema is None
+    assert function_tool(find).output_json_schema is None
+
+
+def test_a_copy_has_an_identity_and_a_body_of_its_own() -> None:
+    class Counting(FunctionTool):
+        def __init__(self, name: str) -> None:
+            super().__init__(name, "", {}, self.count)
+
+        async def count(self, ctx: ToolContext[Any], arguments: str) -> str:
+            return self.name
+
+    first = Counting("first")
+    first_hash = first.schema_hash
+    second = copy.copy(first)
+    second.name = "second"
+    body: Any = second.on_invoke_tool
+
+    assert second.schema_hash != first_hash
+    assert body.__self__ is second
+
+
+async def test_a_tool_of_ones_own_has_the_rights_of_every_other() -> None:
+    async def body(ctx: ToolContext[Any], arguments: str) -> str:
+        return f"{ctx.tool_name}{arguments}"
+
+    asked: list[Any] = []
+
+    def asks(ctx: RunContextWrapper[Any], arguments: Any, call_id: str) -> bool:
+        asked.append((arguments, call_id))
+        return False
+
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    tool = FunctionTool("own", "", schema, body, needs_approval=asks)
+
+    assert await call(tool, '{"a": 1}') == 'own{"a": 1}'
+    assert asked == [({"a": 1}, "c1")]
+    assert tool.params_json_schema["required"] == ["a"]
+
+
+class Trimmed(BaseModel):
+    model_config = ConfigDict(str_strip_whitespace=True)
+    command: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "is_judged"),
+    [
+        (int, '{"what": 5}', True),
+        (float, '{"what": 5}', True),
+        (list[str], '{"what": ["a"]}', True),
+        (Address, '{"what": {"street": "A", "number": 3}}', True),
+        (Trimmed, '{"what": {"command": "ls"}}', True),
+        (int, "{}", False),
+        (int, '{"what": "5"}', False),
+        (int, '{"what": true}', False),
+        (int, '{"what": "many"}', False),
+        (int, '{"what": 5, "more": 6}', False),
+        (Address, '{"what": {"street": "A"}}', False),
+        (Trimmed, '{"what": {"command": " ls"}}', False),
+        (int, "[]", False),
+        (int, "", False),
+    ],
+)
+async def test_an_approval_rule_judges_only_what_the_body_would_get(
+    kind: Any, arguments: str, is_judged: bool
+) -> None:
+    judged: list[Any] = []
+
+    def judge(ctx: Any, arguments: Any, call_id: str) -> bool:
+        judged.append(arguments)
+        return False
+
+    def body(what: Any = 3) -> str:
+        return ""
+
+    body.__annotations__["what"] = kind
+    tool = function_tool(body, needs_approval=judge)
+
+    paused, why = await tool.gate(RunContextWrapper(context=None), arguments, "c1")
+
+    assert paused is not is_judged
+    assert judged == ([json.loads(arguments)] if is_judged else [])
+    assert why
+
+
+async def test_a_tool_of_ones_own_that_raises_fails_the_run() -> None:
+    async def body(ctx: ToolContext[Any], arguments: str) -> str:
+        raise KeyError("lamp")
+
+    with pytest.raises(ToolFailed, match="lamp"):
+        await call(FunctionTool("own", "", {}, body), {})
+
+
+async def test_called_by_hand_a_tool_says_what_went_wrong() -> None:
+    @function_tool
+    def half(number: int) -> float:
+        return 1 / (number - number)
+
+    context: ToolContext[Any] = ToolContext(context=None)
+
+    assert "ZeroDivisionError" in await half.on_invoke_tool(context, '{"number": 1}')
+    assert "number" in await half.on_invoke_tool(context, '{"number": "x"}')
+
+    strict = function_tool(failure_error_function=None)(echo)
+    with pytest.raises(InvalidToolArguments, match="text: Field required"):
+        await strict.on_invoke_tool(context, "{}")
+
+
+ARGUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(ARGUMENTS.map(json.dumps) | st.text())
+async def test_whatever_the_model_writes_the_body_gets_what_it_declares(
+    arguments: str,
+) -> None:
+    @function_tool
+    async def take(a: int, b: list[str] | None = None) -> str:
+        assert type(a) is int
+        assert b is None or all(type(each) is str for each in b)
+        return "taken"
+
+    context: ToolContext[Any] = ToolContext(context=None)
+    told = await take.on_invoke_tool(context, arguments)
+
+    assert isinstance(told, str)
+    assert "AssertionError" not in told

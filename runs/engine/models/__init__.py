@@ -1,6 +1,13 @@
 """Models: the port, the adapters for OpenAI and compatible servers, what they share."""
 
 from .client import close_clients, shared_client
+from .defaults import (
+    set_default_openai_api,
+    set_default_openai_client,
+    set_default_openai_key,
+    set_default_openai_responses_transport,
+    share_keys_with_tracing,
+)
 from .interface import (
     Model,
     ModelProvider,
@@ -10,6 +17,7 @@ from .interface import (
     TResponseOutputItem,
     TResponseStreamEvent,
 )
+from .multi_provider import MultiProvider, MultiProviderMap
 from .openai_chatcompletions import OpenAIChatCompletionsModel
 from .openai_responses import OpenAIResponsesModel
 from .provider import OpenAIProvider, default_model_name
@@ -20,6 +28,8 @@ __all__ = [
     "ModelProvider",
     "ModelResponse",
     "ModelTracing",
+    "MultiProvider",
+    "MultiProviderMap",
     "OpenAIChatCompletionsModel",
     "OpenAIProvider",
     "OpenAIResponsesModel",
@@ -30,5 +40,10 @@ __all__ = [
     "collect",
     "default_model_name",
     "response_from_openai",
+    "set_default_openai_api",
+    "set_default_openai_client",
+    "set_default_openai_key",
+    "set_default_openai_responses_transport",
+    "share_keys_with_tracing",
     "shared_client",
 ]

@@ -11,15 +11,19 @@ import json
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-if TYPE_CHECKING:
-    from ..tools import FunctionTool
+from ..errors import UserError
+from ..hosted_tools import Tool, namespace_of
+from ..tools import FunctionTool
 
 ChatMessage: TypeAlias = dict[str, Any]
 Item: TypeAlias = Mapping[str, Any]
+
+PROVIDER_DATA = "provider_data"
+"""Holds, in a call's item, what a chat server wants back with it."""
 
 NO_OUTPUT = "(no output was recorded for this call)"
 _ROLES = {
@@ -74,9 +78,16 @@ def to_chat_messages(
     return messages + _Conversation([_as_mapping(item) for item in items]).messages()
 
 
-def to_chat_tools(tools: Iterable[FunctionTool]) -> list[dict[str, Any]]:
-    """Return the tools in the form that a chat request takes."""
-    return [{"type": "function", "function": _function(tool)} for tool in tools]
+def to_chat_tools(
+    tools: Iterable[Tool], handoffs: Iterable[Any] = ()
+) -> list[dict[str, Any]]:
+    """Return the tools in the form that a chat request takes, the handoffs behind.
+
+    Raises UserError for a tool that only a server with the Responses API knows.
+    """
+    functions = [_function(tool) for tool in tools]
+    functions += [_handoff(handoff) for handoff in handoffs]
+    return [{"type": "function", "function": function} for function in functions]
 
 
 def to_response_format(schema: Any) -> dict[str, Any] | None:
@@ -142,6 +153,9 @@ class _Conversation:
             "arguments": _arguments(item.get("arguments")),
         }
         call = {"id": _text_id(item), "type": "function", "function": function}
+        extras = item.get(PROVIDER_DATA)
+        if isinstance(extras, Mapping):
+            call = {**extras, **call}
         self._open().setdefault("tool_calls", []).append(call)
 
     def _open(self) -> ChatMessage:
@@ -161,14 +175,45 @@ class _Conversation:
             )
 
 
-def _function(tool: FunctionTool) -> dict[str, Any]:
-    function: dict[str, Any] = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.params_json_schema,
-    }
+def _function(tool: Tool) -> dict[str, Any]:
+    if not isinstance(tool, FunctionTool):
+        raise UserError(
+            f"A Chat Completions server knows no {type(tool).__name__}: give function "
+            "tools only, or use OpenAIResponsesModel."
+        )
+    if only_responses := _beyond_chat(tool):
+        raise UserError(
+            f"Tool {tool.name!r} has {', '.join(only_responses)}, which a Chat "
+            "Completions server does not know; use OpenAIResponsesModel."
+        )
+    return _described(
+        tool.name, tool.description, tool.params_json_schema, tool.strict_json_schema
+    )
+
+
+def _handoff(handoff: Any) -> dict[str, Any]:
+    return _described(
+        handoff.tool_name,
+        handoff.tool_description,
+        handoff.input_json_schema,
+        handoff.strict_json_schema,
+    )
+
+
+def _described(
+    name: str, description: str, parameters: dict[str, Any], strict: bool
+) -> dict[str, Any]:
+    function = {"name": name, "description": description, "parameters": parameters}
     # Many servers know nothing of strict schemas, so only those that ask for it say so.
-    return {**function, "strict": True} if tool.strict_json_schema else function
+    return {**function, "strict": True} if strict else function
+
+
+def _beyond_chat(tool: FunctionTool) -> list[str]:
+    named = ["tool_namespace()"] if namespace_of(tool) else []
+    late = ["defer_loading"] if getattr(tool, "defer_loading", False) else []
+    names = ("allowed_callers", "output_json_schema")
+    given = [name for name in names if getattr(tool, name, None) is not None]
+    return named + late + given
 
 
 def _as_mapping(item: Any) -> Item:

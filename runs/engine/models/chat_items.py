@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from openai.types.responses import (
     ResponseFunctionToolCall,
@@ -17,7 +17,7 @@ from openai.types.responses import (
 )
 from openai.types.responses.response_reasoning_item import Content as ReasoningText
 
-from .chat_convert import CallIds, fresh_id
+from .chat_convert import PROVIDER_DATA, CallIds, fresh_id
 from .events import EventBuilder, MessagePart
 
 Status: TypeAlias = Literal["completed", "incomplete"]
@@ -117,6 +117,7 @@ class Call:
         self._announced = False
         self._pieces: list[str] = []
         self._length = 0
+        self._extras: dict[str, Any] = {}
         self.name = ""
 
     @property
@@ -132,6 +133,10 @@ class Call:
         if not _is_json(self.arguments):
             return True
         return name == self.name and arguments in {"", self.arguments}
+
+    def keep(self, extras: dict[str, Any]) -> None:
+        """Remember fields that only the server knows, to send them back."""
+        self._extras.update(extras)
 
     def add(self, name: str, arguments: str) -> Events:
         if name and name != self.name and not self._pieces:
@@ -173,7 +178,7 @@ class Call:
     def _call(
         self, arguments: str, status: Status | Literal["in_progress"]
     ) -> ResponseFunctionToolCall:
-        return ResponseFunctionToolCall(
+        call = ResponseFunctionToolCall(
             id=self._id,
             call_id=self._call_id,
             name=self.name,
@@ -181,6 +186,9 @@ class Call:
             status=status,
             type="function_call",
         )
+        if not self._extras:
+            return call
+        return call.model_copy(update={PROVIDER_DATA: dict(self._extras)})
 
 
 class Calls:

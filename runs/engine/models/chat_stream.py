@@ -23,6 +23,7 @@ from ..errors import ModelCallError
 from .chat_convert import CallIds
 from .chat_items import Call, Calls, Events, Message, Reasoning, Status
 from .events import EventBuilder, IncompleteReason, make_response
+from .stream import ConvertedUsage
 
 _Texts = TypeVar("_Texts", "Reasoning", "Message")
 
@@ -37,14 +38,21 @@ class ChatAnswer:
     """One answer as it arrives.
 
     `used_call_ids` are those of the input: no call of this answer gets one of them.
+    `calls_at_end` tells of no call before the stream is over, for servers whose pieces
+    of calls make sense only together.
     """
 
-    def __init__(self, model: str, used_call_ids: set[str]) -> None:
+    def __init__(
+        self, model: str, used_call_ids: set[str], *, calls_at_end: bool = False
+    ) -> None:
         self.request_id: str | None = None
         """The server's id of the request, from its headers; set by whoever has it."""
         self._model = model
         self._build = EventBuilder()
         self._items: list[Reasoning | Message | Call] = []
+        self._calls_at_end = calls_at_end
+        self._held: list[Any] = []
+        """Pieces of calls that are kept back until the stream is over."""
         self._calls = Calls(CallIds(used_call_ids))
         self._id = ""
         self._created_at = 0.0
@@ -59,14 +67,18 @@ class ChatAnswer:
             delta = getattr(choice, "delta", None)
             if delta is not None:
                 yield from self._feed_texts(delta)
-                for call in getattr(delta, "tool_calls", None) or []:
-                    yield from self._feed_call(call, getattr(call, "index", None))
+                pieces = getattr(delta, "tool_calls", None) or []
+                if self._calls_at_end:
+                    self._held.extend(pieces)
+                else:
+                    yield from self._feed_calls(pieces)
             self._note_reason(getattr(choice, "finish_reason", None))
 
     def finish(self) -> Events:
         """Yield the events of the answer's end; none when it broke off before."""
         if self._finish_reason is None:
             return
+        yield from self._feed_calls(self._held)
         status: Status = "incomplete" if self._incomplete else "completed"
         for item in self._items:
             yield from item.finish(status)
@@ -130,6 +142,10 @@ class ChatAnswer:
             return  # Many models put line breaks before their calls: no message.
         yield from self._only(Message).add(kind, said)
 
+    def _feed_calls(self, pieces: list[Any]) -> Events:
+        for piece in pieces:
+            yield from self._feed_call(piece, getattr(piece, "index", None))
+
     def _feed_call(self, sent: Any, index: object) -> Events:
         function = getattr(sent, "function", None)
         name = getattr(function, "name", None) or ""
@@ -140,6 +156,7 @@ class ChatAnswer:
             call = Call(self._build, len(self._items), self._calls.new_id(sent_id))
             self._calls.note(call, index, sent_id)
             self._items.append(call)
+        call.keep(_extras(sent))
         yield from call.add(name, arguments)
 
     def _only(self, kind: type[_Texts]) -> _Texts:
@@ -176,7 +193,7 @@ def usage_of_chat(sent: Any) -> ResponseUsage | None:
         return None
     read_details = getattr(sent, "prompt_tokens_details", None)
     written_details = getattr(sent, "completion_tokens_details", None)
-    return ResponseUsage(
+    usage = ConvertedUsage(
         input_tokens=read,
         input_tokens_details=InputTokensDetails(
             cached_tokens=_count(read_details, "cached_tokens"),
@@ -188,11 +205,20 @@ def usage_of_chat(sent: Any) -> ResponseUsage | None:
         ),
         total_tokens=total,
     )
+    return usage.of(sent)
 
 
 def _count(holder: object, name: str) -> int:
     value = getattr(holder, name, None)
     return value if isinstance(value, int) else 0
+
+
+def _extras(sent: Any) -> dict[str, Any]:
+    """Return the fields of a call that only its server knows, as Gemini's
+    `extra_content`: it wants them back with the call."""
+    extras = dict(getattr(sent, "model_extra", None) or {})
+    extras.pop("index", None)  # of a stream's pieces; some whole answers have it too
+    return {name: value for name, value in extras.items() if value is not None}
 
 
 def _fragment(arguments: Any) -> str:

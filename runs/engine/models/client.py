@@ -1,8 +1,8 @@
 """One client a loop and credential.
 
 A client costs 17 ms and 0.8 MB, and its connections belong to the loop that opened
-them; so each running loop keeps one for each (key, address), and models share it. The
-client's own retries are off: `retry.py` decides, as only the run sees a broken stream.
+them; so each running loop keeps one for each credential and address, and models share
+it. Its own retries are off: `retry.py` decides, as only the run sees a broken stream.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 from openai import AsyncOpenAI
 
 from ..errors import UserError
+from .defaults import default_key
 
-_ByCredential: TypeAlias = dict[tuple[str, str | None], AsyncOpenAI]
+_ByCredential: TypeAlias = dict[tuple[str | None, ...], AsyncOpenAI]
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _ByCredential] = (
     WeakKeyDictionary()
@@ -24,20 +25,29 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _ByCredential] = (
 
 
 def shared_client(
-    api_key: str | None = None, base_url: str | None = None
+    api_key: str | None = None,
+    base_url: str | None = None,
+    *,
+    organization: str | None = None,
+    project: str | None = None,
 ) -> AsyncOpenAI:
-    """Return the running loop's client for this key and address.
+    """Return the running loop's client for this credential and address.
 
-    None means what the environment says: OPENAI_API_KEY, OPENAI_BASE_URL. Raises
-    UserError without a key, RuntimeError outside a running loop.
+    None means the default: `set_default_openai_key`, then OPENAI_API_KEY, and
+    OPENAI_BASE_URL. Raises UserError without a key, RuntimeError where no loop runs.
     """
     key, address = find_key(api_key), find_base_url(base_url)
     clients = _clients_of(asyncio.get_running_loop())
-    client = clients.get((key, address))
-    if client is None:
-        client = AsyncOpenAI(api_key=key, base_url=address, max_retries=0)
-        clients[key, address] = client
-    return client
+    credential = (key, address, organization, project)
+    if credential not in clients:
+        clients[credential] = AsyncOpenAI(
+            api_key=key,
+            base_url=address,
+            organization=organization,
+            project=project,
+            max_retries=0,
+        )
+    return clients[credential]
 
 
 async def close_clients() -> None:
@@ -47,8 +57,8 @@ async def close_clients() -> None:
 
 
 def find_key(api_key: str | None) -> str:
-    """Return `api_key` or OPENAI_API_KEY. Raises UserError when there is neither."""
-    key = api_key or os.environ.get("OPENAI_API_KEY")
+    """Return `api_key`, the default key or OPENAI_API_KEY. Raises UserError."""
+    key = api_key or default_key() or os.environ.get("OPENAI_API_KEY")
     if not key:
         raise UserError(
             "There is no key for the model's server: set OPENAI_API_KEY (any text will "

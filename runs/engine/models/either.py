@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 
+from ..retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest
 from .interface import Model, ModelResponse, TResponseStreamEvent
 
 # What servers answer to an address they do not have.
@@ -24,6 +25,16 @@ class EitherModel(Model):
         self._responses = responses
         self._chat = chat
         self._server = server
+
+    async def close(self) -> None:
+        await self._responses.close()
+        await self._chat.close()
+
+    def get_retry_advice(
+        self, request: ModelRetryAdviceRequest
+    ) -> ModelRetryAdvice | None:
+        is_chat = self._server in _chat_only
+        return (self._chat if is_chat else self._responses).get_retry_advice(request)
 
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
         if self._server not in _chat_only:

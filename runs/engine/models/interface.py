@@ -14,8 +14,11 @@ from ..digest import JSONObject
 from ..usage import Usage
 
 if TYPE_CHECKING:
-    from ..config import ModelSettings
-    from ..tools import FunctionTool
+    from openai.types.responses.response_prompt_param import ResponsePromptParam
+
+    from ..hosted_tools import Tool
+    from ..model_settings import ModelSettings
+    from ..retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest
 
 # Plain JSON: what the run stores is what the model is sent.
 TResponseInputItem = JSONObject
@@ -30,6 +33,13 @@ class ModelTracing(enum.Enum):
     ENABLED = 1
     ENABLED_WITHOUT_DATA = 2
 
+    def is_disabled(self) -> bool:
+        return self is ModelTracing.DISABLED
+
+    def include_data(self) -> bool:
+        """Say whether what was asked and answered goes in too."""
+        return self is ModelTracing.ENABLED
+
 
 @dataclass
 class ModelResponse:
@@ -41,7 +51,8 @@ class ModelResponse:
     response_id: str | None
     """The server's id of this answer; None from servers that keep none."""
     request_id: str | None = None
-    raw_usage: Any = None
+    raw_usage: dict[str, Any] | None = None
+    """The usage as the server sent it, with `ModelSettings.preserve_raw_usage`."""
 
     def to_input_items(self) -> list[dict[str, Any]]:
         """Return the output as items of a later input."""
@@ -49,7 +60,20 @@ class ModelResponse:
 
 
 class Model(abc.ABC):
-    """Something that answers a list of input items. Subclass it for other servers."""
+    """Something that answers a list of input items. Subclass it for other servers.
+
+    Each call of a tool needs an id that nothing else in the run has.
+    """
+
+    async def close(self) -> None:
+        """Let go of what the model holds open; nothing by default."""
+        return None
+
+    def get_retry_advice(
+        self, request: ModelRetryAdviceRequest
+    ) -> ModelRetryAdvice | None:
+        """Return what this model knows about its failure; None when nothing."""
+        return None
 
     @abc.abstractmethod
     async def get_response(
@@ -57,14 +81,14 @@ class Model(abc.ABC):
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,
         *,
         previous_response_id: str | None,
         conversation_id: str | None,
-        prompt: Any,
+        prompt: ResponsePromptParam | None,
     ) -> ModelResponse:
         """Return the model's whole answer.
 
@@ -78,14 +102,14 @@ class Model(abc.ABC):
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,
         *,
         previous_response_id: str | None,
         conversation_id: str | None,
-        prompt: Any,
+        prompt: ResponsePromptParam | None,
     ) -> AsyncIterator[TResponseStreamEvent]:
         """Yield the events of the model's answer; the last holds the whole response.
 
@@ -99,3 +123,7 @@ class ModelProvider(abc.ABC):
     @abc.abstractmethod
     def get_model(self, model_name: str | None) -> Model:
         """Return the model called `model_name`, or the default one for None."""
+
+    async def aclose(self) -> None:
+        """Let go of what the provider holds open; nothing by default."""
+        return None

@@ -12,6 +12,8 @@ from openai.types.responses import (
     ResponseStreamEvent,
 )
 
+from ..retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest, server_advice
+from .chat_convert import PROVIDER_DATA
 from .chat_items import REASONING_PREFIX
 from .interface import (
     Model,
@@ -20,14 +22,16 @@ from .interface import (
     TResponseInputItem,
     TResponseStreamEvent,
 )
-from .request import ClientSource, only_set, plain, refuse_handoffs, send
+from .offered_tools import chosen_tool, offer
+from .request import ClientSource, only_set, plain, send
 from .stream import response_from_openai
 
 if TYPE_CHECKING:
-    from ..config import ModelSettings
-    from ..tools import FunctionTool
+    from openai.types.responses.response_prompt_param import ResponsePromptParam
 
-_TOOL_CHOICES = {"auto", "required", "none"}
+    from ..hosted_tools import Tool
+    from ..model_settings import ModelSettings
+
 _LAST_EVENTS = (ResponseCompletedEvent, ResponseIncompleteEvent)
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -35,9 +39,10 @@ _LOGPROBS = "message.output_text.logprobs"
 class OpenAIResponsesModel(Model):
     """Asks `model` through `openai_client`, or the loop's own client without one.
 
-    A client that is given keeps its own retries, within each try of the run: make it
-    with `max_retries=0`. The API knows no frequency or presence penalty: both settings
-    are left out.
+    A client that is given keeps its own retries, within each try of the run, unless the
+    model settings say how to retry: make it with `max_retries=0`. A `model` that is not
+    explicit is left out of a request that names a prompt, which has its own. The API
+    knows no frequency or presence penalty: both settings are left out.
     """
 
     def __init__(
@@ -45,63 +50,81 @@ class OpenAIResponsesModel(Model):
         model: str,
         openai_client: AsyncOpenAI | None = None,
         *,
+        model_is_explicit: bool = True,
         api_key: str | None = None,
         base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
     ) -> None:
         self.model = model
-        self._clients = ClientSource(openai_client, api_key, base_url)
+        self._is_explicit = model_is_explicit
+        self._clients = ClientSource(
+            openai_client, api_key, base_url, organization, project
+        )
+
+    def get_retry_advice(
+        self, request: ModelRetryAdviceRequest
+    ) -> ModelRetryAdvice | None:
+        """Return what the server's failure means."""
+        return server_advice(request)
 
     async def get_response(
         self,
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,
-        *,
-        previous_response_id: str | None,
-        conversation_id: str | None,
-        prompt: Any,
+        previous_response_id: str | None = None,
+        conversation_id: str | None = None,
+        prompt: ResponsePromptParam | None = None,
     ) -> ModelResponse:
         """Return the whole answer.
 
         Raises what the client raises, ModelCallError for an answer that failed on the
         server, and UserError for settings that do not fit together.
         """
-        refuse_handoffs(handoffs)
         request = self._request(
-            system_instructions, input, model_settings, tools, output_schema
+            system_instructions,
+            input,
+            model_settings,
+            tools,
+            output_schema,
+            handoffs,
+            _kept_by_server(previous_response_id, conversation_id, prompt),
         )
-        request |= _server_state(previous_response_id, conversation_id, prompt)
-        answer = await send(
-            self._clients.get().responses.create, request, model_settings
-        )
-        return response_from_openai(answer)
+        client = self._clients.get(model_settings)
+        answer = await send(client.responses.create, request, model_settings)
+        return response_from_openai(answer, raw_usage=model_settings.preserve_raw_usage)
 
     async def stream_response(
         self,
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,
-        *,
-        previous_response_id: str | None,
-        conversation_id: str | None,
-        prompt: Any,
+        previous_response_id: str | None = None,
+        conversation_id: str | None = None,
+        prompt: ResponsePromptParam | None = None,
     ) -> AsyncIterator[TResponseStreamEvent]:
         """Yield the server's events as they come; raises as `get_response` does."""
-        refuse_handoffs(handoffs)
         request = self._request(
-            system_instructions, input, model_settings, tools, output_schema
+            system_instructions,
+            input,
+            model_settings,
+            tools,
+            output_schema,
+            handoffs,
+            _kept_by_server(previous_response_id, conversation_id, prompt),
         )
-        request |= _server_state(previous_response_id, conversation_id, prompt)
+        client = self._clients.get(model_settings)
         answer = await send(
-            self._clients.get().responses.create, request, model_settings, stream=True
+            client.responses.create, request, model_settings, stream=True
         )
         async with cast("AsyncStream[ResponseStreamEvent]", answer) as events:
             request_id = events.response.headers.get("x-request-id")
@@ -115,41 +138,53 @@ class OpenAIResponsesModel(Model):
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
+        handoffs: list[Any],
+        kept_by_server: dict[str, Any],
     ) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "input": _input_items(input),
-            **only_set(
-                {
-                    "instructions": system_instructions,
-                    "tools": [_tool(tool) for tool in tools] or None,
-                    "tool_choice": _tool_choice(settings.tool_choice),
-                    "parallel_tool_calls": settings.parallel_tool_calls,
-                    "temperature": settings.temperature,
-                    "top_p": settings.top_p,
-                    "truncation": settings.truncation,
-                    "max_output_tokens": settings.max_tokens,
-                    "reasoning": plain(settings.reasoning),
-                    "text": _text_config(settings, output_schema),
-                    "metadata": settings.metadata,
-                    "store": settings.store,
-                    "include": _include(settings),
-                    "top_logprobs": settings.top_logprobs,
-                }
-            ),
-        }
+        has_prompt = "prompt" in kept_by_server
+        offered = offer(tools, handoffs, has_prompt=has_prompt)
+        choice = chosen_tool(settings.tool_choice, tools, handoffs)
+        if has_prompt and not offered.tools and isinstance(choice, dict):
+            choice = None  # it names a tool that only a list of tools could hold
+        parallel = settings.parallel_tool_calls
+        return only_set(
+            {
+                "model": self.model if self._is_explicit or not has_prompt else None,
+                "input": _input_items(input),
+                "instructions": system_instructions,
+                "tools": offered.tools or None,
+                "tool_choice": choice,
+                "parallel_tool_calls": (
+                    parallel if offered.tools or has_prompt else None
+                ),
+                "temperature": settings.temperature,
+                "top_p": settings.top_p,
+                "truncation": settings.truncation,
+                "max_output_tokens": settings.max_tokens,
+                "reasoning": plain(settings.reasoning),
+                "text": _text_config(settings, output_schema),
+                "metadata": settings.metadata,
+                "store": settings.store,
+                "include": _include(settings, offered.include),
+                "top_logprobs": settings.top_logprobs,
+                "prompt_cache_retention": settings.prompt_cache_retention,
+                "prompt_cache_options": settings.prompt_cache_options,
+                "context_management": settings.context_management,
+                **kept_by_server,
+            }
+        )
 
 
-def _server_state(
+def _kept_by_server(
     previous_response_id: str | None, conversation_id: str | None, prompt: Any
 ) -> dict[str, Any]:
     return only_set(
         {
             "previous_response_id": previous_response_id,
             "conversation": conversation_id,
-            "prompt": plain(prompt),
+            "prompt": prompt,
         }
     )
 
@@ -159,29 +194,20 @@ def _input_items(given: str | list[TResponseInputItem]) -> list[Any]:
         return [{"role": "user", "content": given}]
     items = [plain(item) for item in given]
     # Reasoning that the chat adapter made has an id this server never gave.
-    return [item for item in items if not _is_chat_reasoning(item)]
+    return [_known(item) for item in items if not _is_chat_reasoning(item)]
+
+
+def _known(item: Any) -> Any:
+    """Return the item without what only another server understands."""
+    if not isinstance(item, dict) or PROVIDER_DATA not in item:
+        return item
+    return {name: value for name, value in item.items() if name != PROVIDER_DATA}
 
 
 def _is_chat_reasoning(item: Any) -> bool:
     if not isinstance(item, dict) or item.get("type") != "reasoning":
         return False
     return str(item.get("id")).startswith(REASONING_PREFIX)
-
-
-def _tool(tool: FunctionTool) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.params_json_schema,
-        "strict": tool.strict_json_schema,
-    }
-
-
-def _tool_choice(choice: str | None) -> str | dict[str, str] | None:
-    if choice is None or choice in _TOOL_CHOICES:
-        return choice
-    return {"type": "function", "name": choice}
 
 
 def _text_config(settings: ModelSettings, schema: Any) -> dict[str, Any] | None:
@@ -196,8 +222,8 @@ def _text_config(settings: ModelSettings, schema: Any) -> dict[str, Any] | None:
     return config or None
 
 
-def _include(settings: ModelSettings) -> list[str] | None:
-    include = list(settings.response_include or [])
-    if settings.top_logprobs is not None and _LOGPROBS not in include:
+def _include(settings: ModelSettings, wished: list[str]) -> list[str] | None:
+    include = [*wished, *(settings.response_include or [])]
+    if settings.top_logprobs is not None:
         include.append(_LOGPROBS)
-    return include or None
+    return list(dict.fromkeys(include)) or None

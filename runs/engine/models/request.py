@@ -9,26 +9,53 @@ from pydantic import BaseModel
 
 from ..errors import UserError
 from .client import shared_client
+from .defaults import default_client
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from ..config import ModelSettings
+    from ..model_settings import ModelSettings
 
 
 class ClientSource:
-    """A client that was given, or the running loop's for a key and an address."""
+    """A client that was given, or the running loop's for a credential and address."""
 
     def __init__(
-        self, given: AsyncOpenAI | None, api_key: str | None, base_url: str | None
+        self,
+        given: AsyncOpenAI | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
     ) -> None:
         self._given = given
         self._api_key = api_key
         self._base_url = base_url
+        self._organization = organization
+        self._project = project
 
-    def get(self) -> AsyncOpenAI:
-        """Return the client. Raises UserError when there is no key."""
-        return self._given or shared_client(self._api_key, self._base_url)
+    def get(self, settings: ModelSettings | None = None) -> AsyncOpenAI:
+        """Return the client. Raises UserError when there is no key.
+
+        Where the settings say how to retry, one that was given does not retry by
+        itself: two would multiply.
+        """
+        client = self._given or self._default()
+        if client is None:
+            return shared_client(
+                self._api_key,
+                self._base_url,
+                organization=self._organization,
+                project=self._project,
+            )
+        run_decides = settings is not None and settings.retry is not None
+        if run_decides and client.max_retries:
+            return client.with_options(max_retries=0)
+        return client
+
+    def _default(self) -> AsyncOpenAI | None:
+        own = (self._api_key, self._base_url, self._organization, self._project)
+        return None if any(own) else default_client()
 
 
 def only_set(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,9 +116,3 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, list):
         return [_encodable(part) for part in value]
     return value
-
-
-def refuse_handoffs(handoffs: list[Any]) -> None:
-    """Raise UserError when there are handoffs: they arrive as tools, or not yet."""
-    if handoffs:
-        raise UserError("The OpenAI adapters take no handoffs yet; give them as tools.")

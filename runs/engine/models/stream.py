@@ -18,7 +18,6 @@ from openai.types.responses import (
     ResponseFunctionToolCall,
     ResponseOutputItem,
     ResponseOutputItemDoneEvent,
-    ResponseOutputMessage,
     ResponseStreamEvent,
     ResponseUsage,
 )
@@ -28,7 +27,7 @@ from openai.types.responses.response_usage import (
 from openai.types.responses.response_usage import (
     OutputTokensDetails as SentOutputDetails,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from ..errors import ModelCallError
 from ..usage import InputTokensDetails, OutputTokensDetails, Usage
@@ -44,34 +43,46 @@ OnEvent: TypeAlias = Callable[[ResponseStreamEvent], Awaitable[None]]
 
 
 async def collect(
-    events: AsyncIterator[ResponseStreamEvent], *, on_event: OnEvent
+    events: AsyncIterator[ResponseStreamEvent],
+    *,
+    on_event: OnEvent,
+    raw_usage: bool | None = False,
 ) -> ModelResponse:
     """Return the answer that `events` make up; each is awaited with `on_event` first.
 
-    The iterator is closed whatever happens. Raises ModelCallError when the server says
-    that it failed, or the stream ends before its last event; what the iterator or
-    `on_event` raises comes out as it is.
+    `raw_usage` keeps the usage as it was sent, too. The iterator is closed whatever
+    happens. Raises ModelCallError when the server says that it failed, or the stream
+    ends before its last event; what the iterator or `on_event` raises comes out as it
+    is.
     """
     try:
         done = _DoneItems()
         async for event in events:
             await on_event(event)
             if getattr(event, "type", None) in _TERMINAL:
-                answer = response_from_openai(_response_of(event), done.items)
+                answer = response_from_openai(
+                    _response_of(event), done.items, raw_usage=raw_usage
+                )
                 await _read_out(events)
                 return answer
             done.note(event)
     finally:
         await _close(events)
-    raise ModelCallError("The model's stream ended before its answer was complete.")
+    raise ModelCallError(
+        "The model's stream ended before its answer was complete."
+    ) from EOFError()  # to retry policies, it is a broken connection
 
 
 def response_from_openai(
-    response: object, done_items: list[ResponseOutputItem] | None = None
+    response: object,
+    done_items: list[ResponseOutputItem] | None = None,
+    *,
+    raw_usage: bool | None = False,
 ) -> ModelResponse:
     """Return `response` as the engine keeps it.
 
-    `done_items` are the output where the response itself has none. Raises
+    `done_items` are the output where the response itself has none; `raw_usage` keeps
+    the usage as it was sent, too. Raises
     ModelCallError when its status is failed or cancelled, or it is no response at all,
     as the page that a proxy sent.
     """
@@ -80,11 +91,36 @@ def response_from_openai(
     if getattr(response, "status", None) in _USELESS:
         raise ModelCallError(_failure(response))
     output = getattr(response, "output", None) or done_items or []
+    usage = getattr(response, "usage", None)
     return ModelResponse(
         output=[_whole(item) for item in output],
-        usage=usage_from_openai(getattr(response, "usage", None)),
+        usage=usage_from_openai(usage),
         response_id=_text_or_none(getattr(response, "id", None)),
         request_id=getattr(response, "_request_id", None),
+        raw_usage=_as_sent(usage) if raw_usage else None,
+    )
+
+
+class ConvertedUsage(ResponseUsage):
+    """A usage that a server sent in another form."""
+
+    _sent: dict[str, Any] | None = PrivateAttr(default=None)
+
+    def of(self, sent: Any) -> ConvertedUsage:
+        """Return this usage, knowing what it was made of."""
+        self._sent = _dumped(sent)
+        return self
+
+
+def _as_sent(usage: object) -> dict[str, Any] | None:
+    return usage._sent if isinstance(usage, ConvertedUsage) else _dumped(usage)
+
+
+def _dumped(usage: object) -> dict[str, Any] | None:
+    if not isinstance(usage, BaseModel):
+        return None
+    return usage.model_dump(
+        mode="json", by_alias=True, exclude_unset=True, warnings=False
     )
 
 
@@ -180,14 +216,15 @@ def _whole(item: ResponseOutputItem) -> ResponseOutputItem:
     """Return `item` with every field the engine reads, where a server left one out.
 
     The client builds items from what it gets, unchecked: reading an absent field
-    raises AttributeError.
+    raises AttributeError. An item it has no type for is a message to it: it stays as
+    it came.
     """
     absent: dict[str, Any] = {}
     if isinstance(item, ResponseFunctionToolCall):
         for name in ("arguments", "call_id", "name"):
             if not isinstance(getattr(item, name, None), str):
                 absent[name] = ""
-    elif isinstance(item, ResponseOutputMessage):
+    elif getattr(item, "type", "message") == "message":
         if not isinstance(getattr(item, "content", None), list):
             absent["content"] = []
         if not isinstance(getattr(item, "id", None), str):

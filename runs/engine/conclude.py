@@ -1,0 +1,103 @@
+"""The end of a run: its answer passes the hooks and the guardrails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .answer import Answer
+from .context import context_of
+from .drive import Drive
+from .guardrail_log import result_to_json
+from .guardrails import run_output_guardrails
+from .items import ToolCallItem, ToolCallOutputItem
+from .spans import guardrail_spans
+from .state import RunState
+from .tool_use import final_output_of
+from .tools import FunctionTool, FunctionToolResult
+
+
+def needs_nothing_more(run: Drive) -> bool:
+    """Say whether the present agent's answer is final as it comes."""
+    agent = run.state.current_agent
+    checked = agent.output_guardrails or run.config.output_guardrails
+    return not (checked or agent.hooks or run.hooks)
+
+
+async def tools_answer(run: Drive) -> None:
+    """Take the outputs of the turn's tools for the answer, where the agent says so."""
+    state, agent = run.state, run.state.current_agent
+    if agent.tool_use_behavior == "run_llm_again" or state.answer is not None:
+        return
+    results = await _results(run)
+    decided = await final_output_of(agent.tool_use_behavior, state.context, results)
+    if not decided.is_final_output:
+        return
+    output = decided.final_output
+    if agent.output_type in (None, str):
+        output = str(output)
+    async with run.storing():
+        state.answer = Answer(output=output, from_tools=True)
+
+
+async def _results(run: Drive) -> list[FunctionToolResult]:
+    """Return what the calls of the last answer gave, in the order they were called."""
+    state = run.state
+    items = turn_items(state)
+    outputs = {
+        item.call_key: item for item in items if isinstance(item, ToolCallOutputItem)
+    }
+    if not outputs:
+        return []
+    found = await state.current_agent.get_all_tools(state.context)
+    tools = {tool.name: tool for tool in found if isinstance(tool, FunctionTool)}
+    return [
+        FunctionToolResult(
+            tool=tools[item.raw["name"]],
+            output=outputs[item.call_key].output,
+            run_item=outputs[item.call_key],
+        )
+        for item in items
+        if isinstance(item, ToolCallItem)
+        and item.call_key in outputs
+        and item.raw.get("name") in tools
+    ]
+
+
+def turn_items(state: RunState[Any]) -> list[Any]:
+    """Return the items since the model's last answer, that included."""
+    start = state.responses[-1].get("at", 0) if state.responses else state.input_count
+    return state.transcript.items[start:]
+
+
+async def conclude(run: Drive) -> None:
+    """Make the answer final. Raises OutputGuardrailTripwireTriggered instead."""
+    state, agent = run.state, run.state.current_agent
+    answer = state.answer
+    if answer is None:
+        return
+    run.spans.end_turn()
+    await run.own_hooks.agent_end(context_of(state.context), agent, answer.output)
+    await _check_output(run, answer)
+    async with run.storing():
+        state.finish(answer.output)
+
+
+async def _check_output(run: Drive, answer: Answer) -> None:
+    state, agent = run.state, run.state.current_agent
+    guardrails = [*agent.output_guardrails, *(run.config.output_guardrails or [])]
+    if not guardrails:
+        return
+    gathered: list[Any] = []
+    try:
+        with guardrail_spans(guardrails, gathered):
+            await run.unless_stopped(
+                run_output_guardrails(
+                    guardrails, agent, answer.output, state.context, gathered
+                )
+            )
+    finally:
+        async with run.storing() as entries:
+            for result in gathered:
+                state.guardrails.output.append(result)
+                written = result_to_json("output", result)
+                entries.append(state.log_entry("guardrail", written))

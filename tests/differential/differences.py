@@ -1,0 +1,206 @@
+"""Where ours may differ from the SDK, each with the promise or the reason.
+
+A path is a pattern of `fnmatch` over the places of a record; a place that no longer
+differs must leave this list, or its test fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+ABSENT = "<absent>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class General:
+    """A difference of one kind, allowed in every scenario."""
+
+    path: str
+    when: Callable[[Any, Any], bool]
+    """Of the SDK's value and ours."""
+    reason: str
+    witness: str
+    """A scenario that shows it."""
+    mode: Literal["plain", "streamed"] = "plain"
+    """In which it shows it."""
+
+    def allows(self, path: str, sdk: Any, ours: Any) -> bool:
+        return fnmatchcase(path, self.path) and self.when(sdk, ours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """Differences of one scenario."""
+
+    paths: tuple[str, ...]
+    reason: str
+    ours: Mapping[str, Any] = field(default_factory=dict)
+    """What our record holds at these places: the promise, kept."""
+    modes: tuple[str, ...] = ("plain", "streamed")
+
+
+def only_ours(sdk: Any, ours: Any) -> bool:
+    return bool(sdk in (None, ABSENT) and ours is not None)
+
+
+def the_same_input(sdk: Any, ours: Any) -> bool:
+    return bool(sdk == [{"content": ours, "role": "user"}])
+
+
+def only_the_sdks(sdk: Any, ours: Any) -> bool:
+    return bool(ours == ABSENT)
+
+
+GENERAL: tuple[General, ...] = (
+    General(
+        path="*error.run_data",
+        when=only_ours,
+        reason="promise 4: every error of a run carries what the run had",
+        witness="model_that_raises",
+    ),
+    General(
+        path="*error.run_data.*",
+        when=only_ours,
+        reason="promise 4: what the run had includes the turn that failed",
+        witness="failure_that_ends_the_run",
+    ),
+    General(
+        path="runs.*.events_before.*",
+        when=only_ours,
+        reason="what came before an error is shown before it; the SDK drops some",
+        witness="error_after_the_events_before_it",
+        mode="streamed",
+    ),
+    General(
+        path="notes.*.3",
+        when=the_same_input,
+        reason="a guardrail is given the input as the caller gave it, streamed too",
+        witness="blocking_input_guardrail_trips",
+        mode="streamed",
+    ),
+    General(
+        path="*.run_data.input",
+        when=the_same_input,
+        reason="the input is what the caller gave, with a session too",
+        witness="session_when_the_run_fails",
+    ),
+    General(
+        path="runs.*.guardrails.tool_*.*",
+        when=only_ours,
+        reason="results of a tool's guardrails are kept on a resumed run too",
+        witness="tool_guardrails_run_after_approval",
+    ),
+    General(
+        path="notes.*.1.tools_used.*",
+        when=only_the_sdks,
+        reason="the SDK counts a call again whenever its turn is resumed",
+        witness="callable_is_not_asked_again",
+    ),
+)
+
+AT_ONCE = "a wrong use of the API raises at once, saying what to do instead"
+TOLD = "a model's mistake is told to the model, unless a program asks for an error"
+SESSION = "promise 12: a paused turn leaves no call without output in the session"
+
+DIFFERENCES: dict[str, Allowed] = {
+    "callable_that_raises": Allowed(
+        paths=("runs.0",),
+        reason="promise 3: the call waits for a person, with the error on its card",
+        ours={"runs.0.interruptions.0.call_id": "c1", "runs.0.final_output": None},
+    ),
+    "handlers_of_a_wrong_name": Allowed(
+        paths=("requests.0", "runs.0"),
+        reason=AT_ONCE,
+        ours={"runs.0.error.class": "UserError"},
+    ),
+    "handoff_callbacks_that_cannot_be": Allowed(
+        paths=("notes.3.1.class", "notes.3.1.is_agents"),
+        reason=AT_ONCE,
+        ours={"notes.3.1.class": "UserError"},
+    ),
+    "wrong_use_of_the_runner": Allowed(
+        paths=("notes.?.1.class", "notes.?.1.is_agents"),
+        reason=AT_ONCE,
+        ours={"notes.0.1.class": "UserError", "notes.1.1.class": "UserError"},
+    ),
+    "unknown_tool_of_a_run_without_settings": Allowed(
+        paths=("requests.1", "runs.0"),
+        reason=TOLD,
+        ours={"runs.0.final_output": "x"},
+    ),
+    "call_of_a_disabled_tool": Allowed(
+        paths=("requests.1", "runs.0"),
+        reason=TOLD,
+        ours={"runs.0.final_output": "done"},
+    ),
+    "call_of_a_hosted_tool_by_function": Allowed(
+        paths=("requests.1", "runs.0"),
+        reason=TOLD,
+        ours={"runs.0.final_output": "x"},
+    ),
+    "handoffs_enabled_or_not": Allowed(
+        paths=("requests.3", "runs.1"),
+        reason=TOLD,
+        ours={"runs.1.final_output": "main's", "runs.1.last_agent": "main"},
+    ),
+    "handoff_with_input": Allowed(
+        paths=("requests.*", "runs.1", "runs.2", "runs.3"),
+        reason=TOLD,
+        ours={
+            "runs.1.final_output": "main's",
+            "runs.2.final_output": "main's",
+            "runs.3.final_output": "main's",
+        },
+    ),
+    "max_turns_given_on_resume": Allowed(
+        paths=("notes.2.1.max_turns", "requests.2", "runs.1.max_turns", "runs.2"),
+        reason="promise 4: max_turns given on resume is honoured",
+        ours={"runs.1.max_turns": 50, "runs.2.final_output": "x"},
+    ),
+    "resume_after_an_approved_tool_raised": Allowed(
+        paths=("requests.1", "runs.2"),
+        reason="promise 6: the run goes on, told of the failure; the tool ran once",
+        ours={"runs.2.final_output": "x", "notes": [["ran"]]},
+    ),
+    "session_over_a_pause": Allowed(
+        paths=("notes.0.1.*",),
+        reason=SESSION,
+    ),
+    "session_left_out_on_resume": Allowed(
+        paths=("notes.2.1.*",),
+        reason=SESSION,
+    ),
+    "session_over_partial_decisions": Allowed(
+        paths=("notes.3.1.*",),
+        reason=SESSION,
+    ),
+    "parallel_input_guardrail_trips": Allowed(
+        paths=("requests.0",),
+        reason="a guardrail that trips at once saves the model call, streamed too",
+        modes=("streamed",),
+    ),
+    "stream_that_just_ends": Allowed(
+        paths=("requests.1", "runs.0"),
+        reason="a stream without its last event has failed: the turn is made again",
+        ours={"runs.0.final_output": "again"},
+    ),
+    "one_trace_over_a_pause": Allowed(
+        paths=("notes.2.1.*", "notes.3.1.*"),
+        reason="a call that only waits for a person is no span; the SDK opens one",
+    ),
+    "methods_of_a_session": Allowed(
+        paths=("notes.4",),
+        reason="a session has a default id, as the seed documents write it",
+    ),
+    "timeout_options_that_cannot_be": Allowed(
+        paths=("notes.9",),
+        reason="the wait for a sync tool can end too: it runs in a thread",
+    ),
+    "failure_beside_a_tool_that_goes_well": Allowed(
+        paths=("runs.0.error.run_data.new_items.1",),
+        reason="promise 4: the SDK leaves the call that failed out of the run's data",
+    ),
+}
