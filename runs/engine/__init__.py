@@ -170,7 +170,6 @@ from .hosted_tools import (
     ToolSearchTool,
     WebSearchTool,
     WebSearchToolImageSettings,
-    tool_namespace,
 )
 from .invoke import (
     ToolFailed,
@@ -381,6 +380,9 @@ from .tool_guardrails import (
     ToolOutputGuardrailResult,
     tool_input_guardrail,
     tool_output_guardrail,
+)
+from .tool_names import (
+    tool_namespace,
 )
 from .tool_origin import (
     ToolOrigin,

@@ -6,7 +6,6 @@ here, as shells and patches, are `LocalToolBase`s.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypeAlias, TypedDict, cast
@@ -15,7 +14,6 @@ from openai.types.responses.web_search_tool import Filters as WebSearchToolFilte
 
 from .context import RunContextWrapper
 from .custom_tools import CustomTool
-from .errors import UserError
 from .patch_tools import ApplyPatchTool
 from .shell_tools import LocalShellTool, ShellTool
 from .tool_callers import checked_callers
@@ -208,38 +206,11 @@ LocalTool: TypeAlias = LocalShellTool | ShellTool | ApplyPatchTool | CustomTool
 Tool: TypeAlias = FunctionTool | HostedTool | LocalTool
 
 
-def tool_namespace(
-    *, name: str, description: str | None, tools: list[FunctionTool]
-) -> list[FunctionTool]:
-    """Return copies of the tools that a tool search finds under one name.
-
-    Raises UserError for a blank name or description, for what is no function tool, and
-    for a tool of the namespace's own name, whose calls would look like bare ones.
-    """
-    if not isinstance(name, str) or not name.strip():
-        raise UserError("A tool namespace needs a name.")
-    if not isinstance(description, str) or not description.strip():
-        raise UserError(f"The tool namespace {name!r} needs a description.")
-    return [_in_namespace(tool, name.strip(), description.strip()) for tool in tools]
-
-
 def namespace_of(tool: object) -> tuple[str, str] | None:
     """Return name and description of the tool's namespace; None where it has none."""
-    name = getattr(tool, "_tool_namespace", None)
-    about = getattr(tool, "_tool_namespace_description", None)
-    return (name, about or "") if isinstance(name, str) and name else None
-
-
-def _in_namespace(tool: FunctionTool, name: str, about: str) -> FunctionTool:
-    if not isinstance(tool, FunctionTool):
-        raise UserError(f"Namespace {name!r} takes function tools only, not {tool!r}.")
-    if tool.name == name:
-        raise UserError(
-            f"Namespace {name!r} has a tool of the same name; rename one of them."
-        )
-    named = copy.copy(tool)
-    vars(named).update(_tool_namespace=name, _tool_namespace_description=about)
-    return named
+    if not isinstance(tool, FunctionTool) or not tool.namespace:
+        return None
+    return tool.namespace, tool.namespace_description or ""
 
 
 def _with_callers(config: Mapping[str, Any], tool_name: str) -> dict[str, Any]:

@@ -177,9 +177,9 @@ class RunState(Generic[TContext]):
     @property
     def given_input(self) -> str | list[JSONObject]:
         """The input as it was given, a text or items; those of a session first."""
-        given = [*self.history, *self.original_input]
         if self.transcript.view is not None:
-            given = list(self.transcript.view.base)
+            return list(self.transcript.view.base)
+        given = [*self.history, *self.original_input]
         if self.input_is_text and len(given) == 1:
             text: str = given[0]["content"]
             return text

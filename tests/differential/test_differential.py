@@ -123,6 +123,25 @@ async def test_each_general_difference_is_still_there(rule: General) -> None:
     assert any(rule.allows(*each) for each in differing(sdk, ours))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "session_over_a_pause",
+        "session_left_out_on_resume",
+        "session_over_partial_decisions",
+    ],
+)
+async def test_a_paused_turn_leaves_no_orphan_call_in_the_session(name: str) -> None:
+    ours = await played(SCENARIOS[name], "ours", "plain")
+
+    for said, *kept in ours["notes"]:
+        if said == "session":
+            ids = Counter(
+                item["call_id"] for item in kept[0] if "function_call" in str(item)
+            )
+            assert set(ids.values()) <= {2}, "a call without its output"
+
+
 async def test_the_sentences_of_each_side_are_still_said() -> None:
     SAID.clear()
 

@@ -20,7 +20,6 @@ from runs.engine.hosted_tools import (
     ProgrammaticToolCallingTool,
     ToolSearchTool,
     WebSearchTool,
-    tool_namespace,
 )
 from runs.engine.local_tools import LocalToolBase, local_tool_of
 from runs.engine.model_settings import MCPToolChoice, ModelSettings
@@ -47,6 +46,7 @@ from runs.engine.shell_types import (
     ShellCommandRequest,
     ShellResult,
 )
+from runs.engine.tool_names import tool_namespace
 from runs.engine.tools import FunctionTool
 from tests.fake_openai import FakeOpenAI, text
 
@@ -275,7 +275,7 @@ def test_namespace_leaves_the_tool_itself_alone() -> None:
 
     tool_namespace(name="crm", description="Customers.", tools=[tool])
 
-    assert not hasattr(tool, "_tool_namespace")
+    assert tool.namespace is None
 
 
 @pytest.mark.parametrize(

@@ -1,32 +1,17 @@
-"""Function tools: schemas, contexts, failures, timeouts, outputs, choices of end."""
+"""Function tools at work: contexts, failures, timeouts, which are offered."""
 
 import asyncio
-import dataclasses
 from functools import partial
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from ..registry import scenario
 from ..script import call, text
 from ..sides import Side
 
 TOOLS = "Function tools"
-BEHAVIOUR = "Agents: tool_use_behavior"
 
 
-class Place(BaseModel):
-    city: str
-    zip: str | None = None
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: int = 0
-
-
-async def _once(side: Side, tool: Any, arguments: Any = None, **options: Any) -> Any:
+async def once(side: Side, tool: Any, arguments: Any = None, **options: Any) -> Any:
     """Play a run that calls `tool` once."""
     agent = side.agent([call(tool.name, arguments)], [text("done")], tools=[tool])
     return await side.run(agent, "hi", **options)
@@ -76,7 +61,7 @@ async def context_of_the_run(side: Side) -> None:
         return f"{greeting} {ctx.context['user']} {ctx.usage.requests}"
 
     context = {"user": "ada"}
-    await _once(side, who, {"greeting": "hello"}, context=context)
+    await once(side, who, {"greeting": "hello"}, context=context)
     side.note(context)
 
 
@@ -89,134 +74,7 @@ async def context_of_the_call(side: Side) -> None:
         side.note(ctx.agent.name, ctx.tool_call, ctx.run_config is not None)
         return word
 
-    await _once(side, what, {"word": "x"})
-
-
-@scenario(TOOLS)
-async def schema_from_the_docstring(side: Side) -> None:
-    @side.function_tool
-    def google(city: str, days: int = 3, unit: Literal["c", "f"] = "c") -> str:
-        """Tell the weather.
-
-        Longer words about it.
-
-        Args:
-            city: Where.
-            days: How many days.
-        """
-        return f"{city} {days} {unit}"
-
-    @side.function_tool
-    def numpy(city: str, days: int) -> str:
-        """Tell the weather.
-
-        Parameters
-        ----------
-        city
-            Where.
-        days
-            How many days.
-        """
-        return city
-
-    @side.function_tool
-    def sphinx(city: str) -> str:
-        """Tell the weather.
-
-        :param city: Where.
-        """
-        return city
-
-    agent = side.agent([text("done")], tools=[google, numpy, sphinx])
-    await side.run(agent, "hi")
-
-
-@scenario(TOOLS)
-async def schema_from_types(side: Side) -> None:
-    @side.function_tool
-    def typed(
-        place: Place,
-        point: Point,
-        words: list[str],
-        level: Annotated[int, Field(ge=1, le=5, description="How much.")],
-        maybe: str | None = None,
-        note: Annotated[str, "A note."] = "",
-    ) -> str:
-        side.note(type(place).__name__, type(point).__name__, words, level, maybe)
-        return place.city
-
-    arguments = {
-        "place": {"city": "Oslo", "zip": None},
-        "point": {"x": 1, "y": 2},
-        "words": ["a"],
-        "level": 2,
-        "maybe": None,
-        "note": "n",
-    }
-    await _once(side, typed, arguments)
-
-
-@scenario(TOOLS)
-async def schema_options(side: Side) -> None:
-    @side.function_tool(
-        name_override="renamed", description_override="Described.", strict_mode=False
-    )
-    def original(a: dict[str, int], b: int = 1) -> str:
-        """Never seen."""
-        return f"{a} {b}"
-
-    @side.function_tool(use_docstring_info=False)
-    def silent(a: int) -> str:
-        """Never seen.
-
-        Args:
-            a: Never seen.
-        """
-        return str(a)
-
-    @side.function_tool(docstring_style="sphinx")
-    def styled(a: int) -> str:
-        """Styled.
-
-        :param a: A number.
-        """
-        return str(a)
-
-    agent = side.agent(
-        [call("renamed", {"a": {"k": 1}})],
-        [text("done")],
-        tools=[original, silent, styled],
-    )
-    await side.run(agent, "hi")
-
-
-@scenario(TOOLS)
-async def strict_schema_that_cannot_be(side: Side) -> None:
-    def free(a: dict[str, int]) -> str:
-        return str(a)
-
-    await side.failure(lambda: side.function_tool(free))
-
-
-@scenario(TOOLS)
-async def varying_arguments(side: Side) -> None:
-    @side.function_tool(strict_mode=False)
-    def many(first: int, *rest: int, **named: str) -> str:
-        return f"{first} {rest} {sorted(named.items())}"
-
-    await _once(side, many, {"first": 1, "rest": [2, 3], "named": {"k": "v"}})
-
-
-@scenario(TOOLS)
-async def arguments_that_do_not_fit(side: Side) -> None:
-    @side.function_tool
-    def add(a: int) -> int:
-        side.note("ran", a)
-        return a
-
-    for written in ("{", "", "null", "[]", '"text"', "{}", '{"a": "x"}'):
-        side.note("arguments", written)
-        await _once(side, add, written)
+    await once(side, what, {"word": "x"})
 
 
 @scenario(TOOLS)
@@ -225,7 +83,7 @@ async def default_of_a_failing_tool(side: Side) -> None:
     def broken() -> str:
         raise ValueError("the disk is full")
 
-    await _once(side, broken)
+    await once(side, broken)
 
 
 @scenario(TOOLS)
@@ -242,7 +100,7 @@ async def failure_function_of_ones_own(side: Side) -> None:
         def broken() -> str:
             raise ValueError("the disk is full")
 
-        await _once(side, broken, context="ctx")
+        await once(side, broken, context="ctx")
 
 
 @scenario(TOOLS)
@@ -251,7 +109,7 @@ async def failure_that_ends_the_run(side: Side) -> None:
     def broken() -> str:
         raise ValueError("the disk is full")
 
-    await _once(side, broken)
+    await once(side, broken)
     side.note(type(side.error and side.error.__cause__).__name__)
 
 
@@ -309,7 +167,7 @@ async def formatter_told_of_a_failing_tool(side: Side) -> None:
         return None
 
     config = side.RunConfig(tool_error_formatter=told)
-    await _once(side, broken, run_config=config)
+    await once(side, broken, run_config=config)
 
 
 @scenario(TOOLS)
@@ -319,7 +177,7 @@ async def timeout_told_to_the_model(side: Side) -> None:
         await asyncio.Event().wait()
         return "never"
 
-    await _once(side, stuck)
+    await once(side, stuck)
 
 
 @scenario(TOOLS)
@@ -333,7 +191,7 @@ async def timeout_in_words_of_ones_own(side: Side) -> None:
         await asyncio.Event().wait()
         return "never"
 
-    await _once(side, stuck)
+    await once(side, stuck)
 
 
 @scenario(TOOLS)
@@ -343,7 +201,7 @@ async def timeout_that_raises(side: Side) -> None:
         await asyncio.Event().wait()
         return "never"
 
-    await _once(side, stuck)
+    await once(side, stuck)
 
 
 @scenario(TOOLS)
@@ -365,37 +223,7 @@ async def timeout_options_that_cannot_be(side: Side) -> None:
         await side.failure(partial(side.function_tool, func, **options))
 
 
-@scenario(TOOLS)
-async def outputs_of_every_kind(side: Side) -> None:
-    values: list[Any] = [
-        "text",
-        7,
-        1.5,
-        None,
-        True,
-        {"a": [1]},
-        [1, "b"],
-        Place(city="Oslo"),
-        Point(x=1),
-    ]
-    for value in values:
-        await _once(side, _giver(side, value))
-
-
-@scenario(TOOLS)
-async def outputs_as_text_image_and_file(side: Side) -> None:
-    kinds: list[Any] = [
-        side.ToolOutputText(text="words"),
-        side.ToolOutputImage(image_url="data:image/png;base64,AA==", detail="low"),
-        side.ToolOutputFileContent(file_data="AA==", filename="a.txt"),
-        {"type": "text", "text": "as a dict"},
-        [side.ToolOutputText(text="one"), side.ToolOutputImage(file_id="file_1")],
-    ]
-    for value in kinds:
-        await _once(side, _giver(side, value))
-
-
-def _giver(side: Side, value: Any) -> Any:
+def giver(side: Side, value: Any) -> Any:
     @side.function_tool
     def give() -> Any:
         """Give it."""
@@ -434,7 +262,7 @@ async def call_of_a_disabled_tool(side: Side) -> None:
         return "a"
 
     tool = side.function_tool(a, is_enabled=False)
-    await _once(side, tool)
+    await once(side, tool)
 
 
 @scenario(TOOLS)
@@ -495,101 +323,3 @@ async def tool_and_handoff_of_one_name(side: Side) -> None:
         agent.handoffs = [other]
         config = side.RunConfig(tool_name_collision_policy=policy)
         await side.run(agent, "hi", run_config=config)
-
-
-@scenario(TOOLS)
-async def tool_built_by_hand(side: Side) -> None:
-    async def invoke(ctx: Any, arguments: str) -> str:
-        return f"{ctx.tool_name} got {arguments}"
-
-    tool = side.FunctionTool(
-        name="by_hand",
-        description="By hand.",
-        params_json_schema={
-            "type": "object",
-            "properties": {"a": {"type": "string"}},
-        },
-        on_invoke_tool=invoke,
-    )
-    await _once(side, tool, {"a": "x"})
-
-
-@scenario(TOOLS)
-async def tool_from_the_decorators_module(side: Side) -> None:
-    @side.function_tool()
-    async def bare() -> str:
-        return "bare"
-
-    side.note(bare.name, bare.description, bare.params_json_schema)
-    await _once(side, bare)
-
-
-@scenario(BEHAVIOUR)
-async def stop_on_first_tool(side: Side) -> None:
-    answers = [[call("give", {"a": 1}, "c1"), call("give", {"a": 2}, "c2")]]
-    agent = side.agent(
-        *answers, tools=[_give(side)], tool_use_behavior="stop_on_first_tool"
-    )
-    await side.run(agent, "hi")
-
-
-@scenario(BEHAVIOUR)
-async def stop_at_named_tools(side: Side) -> None:
-    other = side.function_tool(lambda: "other", name_override="other")
-    agent = side.agent(
-        [call("other", id="c0")],
-        [call("other", id="c1"), call("give", {"a": 2}, "c2")],
-        tools=[_give(side), other],
-        tool_use_behavior={"stop_at_tool_names": ["give"]},
-    )
-    await side.run(agent, "hi")
-
-
-@scenario(BEHAVIOUR)
-async def behaviour_decided_by_a_callable(side: Side) -> None:
-    def decide(ctx: Any, results: Any) -> Any:
-        side.note([[each.tool.name, each.output] for each in results])
-        side.note(ctx.context, [each.run_item.type for each in results])
-        last = results[-1].output
-        return side.ToolsToFinalOutputResult(
-            is_final_output=last > 1, final_output=f"final {last}"
-        )
-
-    agent = side.agent(
-        [call("give", {"a": 1}, "c1")],
-        [call("give", {"a": 2}, "c2")],
-        tools=[_give(side)],
-        tool_use_behavior=decide,
-    )
-    await side.run(agent, "hi", context="ctx")
-
-
-@scenario(BEHAVIOUR)
-async def behaviour_decided_by_a_coroutine(side: Side) -> None:
-    async def decide(ctx: Any, results: Any) -> Any:
-        return side.ToolsToFinalOutputResult(is_final_output=True, final_output=None)
-
-    agent = side.agent(
-        [call("give", {"a": 1}, "c1")], tools=[_give(side)], tool_use_behavior=decide
-    )
-    await side.run(agent, "hi")
-
-
-@scenario(BEHAVIOUR)
-async def stop_on_first_tool_with_an_output_type(side: Side) -> None:
-    place = _giver(side, Place(city="Oslo"))
-    agent = side.agent(
-        [call("give")],
-        tools=[place],
-        output_type=Place,
-        tool_use_behavior="stop_on_first_tool",
-    )
-    await side.run(agent, "hi")
-
-
-def _give(side: Side) -> Any:
-    @side.function_tool
-    def give(a: int) -> int:
-        return a
-
-    return give

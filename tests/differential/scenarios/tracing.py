@@ -85,7 +85,6 @@ def recorded(side: Side) -> Any:
             return None
 
     side.set_trace_processors([Processor()])
-    side.set_tracing_disabled(False)
     try:
         yield recorder
     finally:
