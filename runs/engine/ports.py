@@ -117,7 +117,8 @@ class InMemoryJournal:
 
     async def claim(self, state: RunState[Any], call: Call) -> Claim:
         subject = (state.run_id, call.key)
-        if subject not in self._claims:
+        known = subject in self._claims
+        if not known or (call.review.idempotent and self._claims[subject] is None):
             self._claims[subject] = None
             return Claim(status=ClaimStatus.GRANTED, idempotency_key=":".join(subject))
         outcome = self._claims[subject]

@@ -236,7 +236,15 @@ def _mcp_call(run: Drive, item: RunItem, tools: Sequence[Tool]) -> Call:
     decides_itself = server is not None and server.on_approval_request is not None
     label = item.raw.get("server_label") or "an MCP server"
     why = "" if decides_itself else f"{label} may be called only when it is approved."
-    return _call(run, item, CallKind.HOSTED_MCP, gated=not decides_itself, why=why)
+    return _call(
+        run,
+        item,
+        CallKind.HOSTED_MCP,
+        gated=not decides_itself,
+        why=why,
+        # Its effect is the answer in the log, which stands there once.
+        review=Review(idempotent=True),
+    )
 
 
 def hosted_server(tools: Sequence[Tool], raw: JSONObject) -> HostedMCPTool | None:
