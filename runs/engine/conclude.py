@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from .answer import Answer
+from .config import OutputGuardrailBlockedMessageArgs
 from .context import context_of
 from .drive import Drive
+from .errors import OutputGuardrailTripwireTriggered
 from .guardrail_log import result_to_json
 from .guardrails import run_output_guardrails
 from .items import ToolCallItem, ToolCallOutputItem
@@ -14,6 +17,11 @@ from .spans import guardrail_spans
 from .state import RunState
 from .tool_use import final_output_of
 from .tools import FunctionTool, FunctionToolResult
+from .view import View
+
+logger = logging.getLogger(__name__)
+
+BLOCKED = "A guardrail blocked the output of this tool."
 
 
 def needs_nothing_more(run: Drive) -> bool:
@@ -77,9 +85,60 @@ async def conclude(run: Drive) -> None:
         return
     run.spans.end_turn()
     await run.own_hooks.agent_end(context_of(state.context), agent, answer.output)
-    await _check_output(run, answer)
+    try:
+        await _check_output(run, answer)
+    except OutputGuardrailTripwireTriggered as error:
+        if answer.from_tools:
+            await _hide_outputs(run, error)
+        raise
     async with run.storing():
         state.finish(answer.output)
+
+
+async def _hide_outputs(run: Drive, error: OutputGuardrailTripwireTriggered) -> None:
+    """Let a message stand where a guardrail has blocked what a tool gave.
+
+    Whoever reads the run from here on, the model, a session or a result, reads that.
+    """
+    state, message = run.state, _blocked_message(run, error)
+    hidden = {
+        id(item): ToolCallOutputItem(
+            item.agent,
+            {**item.raw, "output": message},
+            message,
+            call_key=item.call_key,
+            outcome=item.outcome,
+        )
+        for item in turn_items(state)
+        if isinstance(item, ToolCallOutputItem)
+    }
+    view = View(
+        base=list(state.transcript.base),
+        shown=[hidden.get(id(item), item) for item in state.transcript.shown],
+        listed=[hidden.get(id(item), item) for item in state.new_items],
+    )
+    async with run.storing() as entries:
+        entries.append(state.show(view))
+
+
+def _blocked_message(run: Drive, error: OutputGuardrailTripwireTriggered) -> str:
+    given = run.config.output_guardrail_blocked_message
+    if isinstance(given, str):
+        return given
+    if given is None:
+        return BLOCKED
+    asked = OutputGuardrailBlockedMessageArgs(
+        default_message=BLOCKED,
+        guardrail_name=error.guardrail_result.guardrail.get_name(),
+        agent=run.state.current_agent,
+        run_context=run.state.context,
+    )
+    try:
+        text = given(asked)
+    except Exception:
+        logger.exception("An output_guardrail_blocked_message failed")
+        return BLOCKED
+    return text if isinstance(text, str) and text else BLOCKED
 
 
 async def _check_output(run: Drive, answer: Answer) -> None:
