@@ -19,9 +19,10 @@ from runs.engine import (
     FunctionTool,
     RunContextWrapper,
     Runner,
-    AgentsException,
+    ToolCallOutputItem,
     UserError,
 )
+from runs.engine.custom_data import custom_data_of
 from runs.engine.errors import MCPToolCancellationError
 from runs.engine.mcp import (
     MCPServerStdio,
@@ -32,7 +33,14 @@ from runs.engine.mcp import (
 from runs.engine.mcp.approval import approval_policy
 from runs.engine.mcp.names import prefixed_names
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
+from runs.engine.tool_origin import ToolOrigin, ToolOriginType
 from runs.engine.tools import InvalidToolArguments
+from runs.engine.tracing import (
+    TracingProcessor,
+    function_span,
+    set_trace_processors,
+    trace,
+)
 
 from .mcp_servers import (
     AGENT,
@@ -88,11 +96,29 @@ def test_without_the_package_connecting_names_the_extra() -> None:
     assert "pip install 'placet[mcp]'" in python(code)
 
 
+def test_a_package_of_version_1_is_refused() -> None:
+    pytest.importorskip("mcp")
+    code = (
+        "import importlib.metadata\n"
+        "importlib.metadata.version = lambda name: '1.28.1'\n"
+        "from runs.engine.mcp.package import load, MCPPackageMissing\n"
+        "try:\n"
+        "    load()\n"
+        "except MCPPackageMissing as error:\n"
+        "    print(error)"
+    )
+    assert "1.28.1 is installed" in python(code)
+
+
 # a real server
 
 
 async def test_a_real_servers_tools_run_in_a_run_that_pauses_and_resumes() -> None:
-    async with stdio(require_approval={"always": {"tool_names": ["add"]}}) as server:
+    options: Any = {
+        "require_approval": {"always": {"tool_names": ["add"]}},
+        "custom_data_extractor": lambda call: {"asked": dict(call.arguments)},
+    }
+    async with stdio(**options) as server:
         model = ScriptedModel(
             steps=[
                 [
@@ -103,7 +129,7 @@ async def test_a_real_servers_tools_run_in_a_run_that_pauses_and_resumes() -> No
                 [assistant_message("end")],
             ]
         )
-        agent: Agent[Any] = Agent(name="A", model=model, tools=await tools_of(server))
+        agent: Agent[Any] = Agent(name="A", model=model, mcp_servers=[server])
 
         paused = await Runner.run(agent, "go")
         [item] = paused.interruptions
@@ -122,6 +148,12 @@ async def test_a_real_servers_tools_run_in_a_run_that_pauses_and_resumes() -> No
     assert "5" in outputs["c1"]
     assert "celsius" in outputs["c2"]
     assert "Error executing tool fail" in outputs["c3"]
+    kept = [
+        item.custom_data
+        for item in ended.new_items
+        if isinstance(item, ToolCallOutputItem)
+    ]
+    assert {"asked": {"a": 2, "b": 3}} in kept
 
 
 async def test_a_rejected_call_does_not_reach_the_server() -> None:
@@ -586,3 +618,52 @@ def test_a_server_is_named_after_its_command_or_url() -> None:
     assert MCPServerStdio({"command": "x"}, name="mine").name == "mine"
     server = MCPServerStreamableHttp({"url": "http://a/mcp"})
     assert server.name == "streamable_http: http://a/mcp"
+
+
+# what the rest of the engine is told
+
+
+class Spans(TracingProcessor):
+    """Keeps the spans that ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[Any] = []
+
+    def on_trace_start(self, trace: Any) -> None: ...
+    def on_trace_end(self, trace: Any) -> None: ...
+    def on_span_start(self, span: Any) -> None: ...
+    def on_span_end(self, span: Any) -> None:
+        self.ended.append(span.span_data)
+
+    def shutdown(self) -> None: ...
+    def force_flush(self) -> None: ...
+
+
+async def test_listing_and_calling_are_seen_in_spans() -> None:
+    spans = Spans()
+    server = MemoryServer(listed("t"), name="https://u:p@host/mcp?key=1")
+    set_trace_processors([spans])
+    try:
+        with trace("workflow"):
+            [tool] = await tools_of(server)
+            with function_span("t"):
+                await output_of(tool)
+    finally:
+        set_trace_processors([])
+
+    listing, call = spans.ended
+    assert (listing.type, listing.server) == ("mcp_tools", "https://host/mcp")
+    assert listing.result == ["t"]
+    assert call.mcp_data == {"server": "https://host/mcp"}
+
+
+async def test_a_tool_knows_its_server_and_hands_its_data_on() -> None:
+    server = MemoryServer(
+        listed("t"), custom_data_extractor=lambda call: {"tool": call.tool_name}
+    )
+    [tool] = await tools_of(server)
+    context = tool_context()
+    await tool.on_invoke_tool(context, "{}")
+
+    assert tool.origin == ToolOrigin(ToolOriginType.MCP, mcp_server_name="memory")
+    assert await custom_data_of(tool, context, "done", {}) == {"tool": "t"}

@@ -602,19 +602,33 @@ async def test_a_cancellation_that_leaks_from_a_server_is_its_failure() -> None:
         await MCPServerManager([leaky], suppress_cancelled_error=False).connect_all()
 
 
-async def test_the_callers_cancellation_goes_through_the_manager() -> None:
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_the_callers_cancellation_goes_through_the_manager(
+    parallel: bool,
+) -> None:
     class Slow(MemoryServer):
         async def connect(self) -> None:
             await super().connect()
             await asyncio.Event().wait()
 
-    slow = Slow()
-    task = asyncio.create_task(MCPServerManager([slow]).connect_all())
+        async def cleanup(self) -> None:
+            for _ in range(20 if self.name == "late" else 0):
+                await asyncio.sleep(0)
+            await super().cleanup()
+
+    good, slow, late = MemoryServer(name="good"), Slow(name="slow"), Slow(name="late")
+    manager = MCPServerManager([good, slow, late], connect_in_parallel=parallel)
+    task = asyncio.create_task(manager.connect_all())
     await until(lambda: slow.log)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    with within(5):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    assert late.log == (["connect", "cleanup"] if parallel else [])
     assert slow.log == ["connect", "cleanup"]
+    assert good.log == ["connect", "cleanup"]
 
 
 async def test_the_manager_manages_real_servers() -> None:

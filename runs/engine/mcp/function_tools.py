@@ -6,19 +6,23 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cancel import is_leaked_cancel
 from ..context import RunContextWrapper, ToolContext
+from ..custom_data import FunctionToolCustomDataContext
 from ..digest import JSONObject, MalformedArguments, parse_arguments
 from ..errors import AgentsException, MCPToolCancellationError, UserError
 from ..strict_schema import ensure_strict_json_schema
+from ..tool_origin import ToolOrigin, ToolOriginType
 from ..tools import (
     FunctionTool,
     InvalidToolArguments,
+    ToolErrorFunction,
     default_tool_error_function,
     settled,
 )
+from ..tracing import FunctionSpanData, get_current_span, mcp_tools_span
 from .approval import needs_approval
 from .errors import public_name
 from .names import model_name, prefixed_names
@@ -28,12 +32,13 @@ from .server import (
     MCPServer,
     MCPToolCustomDataContext,
     MCPToolMetaContext,
-    ToolErrorFunction,
     Unset,
 )
 
 if TYPE_CHECKING:
     from ..agent import Agent
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ MAX_OFFERED = 1_000
 """Tools of one server for one agent; model APIs take far fewer."""
 
 CUSTOM_DATA = "_custom_data"
-"""The attribute of a ToolContext from which the call's output item takes its data."""
+"""The attribute of a ToolContext that holds a call's data until its output is kept."""
 
 
 class MCPUtil:
@@ -159,7 +164,10 @@ class MCPUtil:
             failure_error_function=(
                 failure_error_function if isinstance(own, Unset) else own
             ),
-            **_guardrails(server),
+            tool_input_guardrails=_copied(server.tool_input_guardrails),
+            tool_output_guardrails=_copied(server.tool_output_guardrails),
+            custom_data_extractor=_kept_data if server.custom_data_extractor else None,
+            origin=ToolOrigin(ToolOriginType.MCP, public_name(server.name)),
         )
 
     @classmethod
@@ -204,13 +212,18 @@ class MCPUtil:
             )
             data = await custom_data(server.custom_data_extractor, finished)
             setattr(context, CUSTOM_DATA, data)
+        span = get_current_span()
+        if span is not None and isinstance(span.span_data, FunctionSpanData):
+            span.span_data.mcp_data = {"server": public_name(server.name)}
         return output
 
 
 async def _listed(
     server: MCPServer, run_context: RunContextWrapper[Any], agent: Agent[Any]
 ) -> list[MCPTool]:
-    tools = await server.list_tools(run_context, agent)
+    with mcp_tools_span(server=public_name(server.name)) as span:
+        tools = await server.list_tools(run_context, agent)
+        span.span_data.result = [tool.name for tool in tools]
     if len(tools) > MAX_OFFERED:
         raise UserError(
             f"MCP server {public_name(server.name)!r} offers {len(tools):,} tools; "
@@ -263,10 +276,12 @@ def _parameters(
             f"Tool {tool.name!r} of MCP server {public_name(server.name)!r} takes "
             f"{schema['type']!r}, not an object; leave it out with a tool_filter."
         )
-    if not convert_to_strict or (tool.input_schema and _takes_any_keys(schema)):
+    if not convert_to_strict:
         return schema, False
     try:
-        return ensure_strict_json_schema(schema), True
+        # A tool described by nothing at all takes nothing; any other may take any keys.
+        is_described = bool(tool.input_schema)
+        return ensure_strict_json_schema(schema, reject_open_objects=is_described), True
     except Exception as error:  # a hostile schema may fail it in any way
         logger.info(
             "An MCP tool's schema cannot be strict",
@@ -275,27 +290,13 @@ def _parameters(
         return schema, False
 
 
-def _takes_any_keys(schema: JSONObject) -> bool:
-    """Say whether an object in it names no keys: strict mode would leave it empty."""
-    parts: list[Any] = [schema]
-    while parts:
-        part = parts.pop()
-        if isinstance(part, dict):
-            is_open = part.get("additionalProperties") is not False
-            if part.get("type") == "object" and is_open and not part.get("properties"):
-                return True
-            part = list(part.values())
-        if isinstance(part, list):
-            parts += part
-    return False
+def _kept_data(call: FunctionToolCustomDataContext) -> JSONObject | None:
+    data: JSONObject | None = getattr(call.tool_context, CUSTOM_DATA, None)
+    return data
 
 
-def _guardrails(server: MCPServer) -> dict[str, Any]:
-    return {
-        name: list(rails)
-        for name in ("tool_input_guardrails", "tool_output_guardrails")
-        if (rails := getattr(server, name))
-    }
+def _copied(items: list[T] | None) -> list[T] | None:
+    return None if items is None else list(items)
 
 
 async def _called(

@@ -140,13 +140,14 @@ class MCPServerManager:
             self._refresh()
 
     async def _connect(self, servers: list[MCPServer]) -> None:
-        if self.connect_in_parallel:
+        if self.connect_in_parallel and servers:
             # No task group: one server's failure must not cut the others off.
             tasks = [asyncio.create_task(self._attempt(server)) for server in servers]
             try:
                 await asyncio.gather(*tasks)
             finally:
-                await cancel_all([task for task in tasks if not task.done()])
+                # Cancelled with us, they still leave what they began to connect.
+                await asyncio.wait(tasks)
             self._raise_first_failure(servers)
             return
         for server in servers:
@@ -159,9 +160,9 @@ class MCPServerManager:
         try:
             await keeper.connect(self.connect_timeout_seconds)
         except (Exception, asyncio.CancelledError) as error:
+            del self._keepers[server]  # left already, by its keeper
             if isinstance(error, asyncio.CancelledError) and not is_leaked_cancel():
                 raise
-            del self._keepers[server]
             self._failed[server] = None
             self._errors[server] = error
             logger.warning(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from ..context import RunContextWrapper
 from ..digest import JSONObject
+from ..tool_guardrails import ToolInputGuardrail, ToolOutputGuardrail
+from ..tools import ToolErrorFunction
 from .approval import RequireApprovalSetting, approval_policy
 from .package import CallToolResult, MCPTool
 
@@ -53,9 +55,6 @@ class MCPToolCustomDataContext:
     """What the model is told."""
 
 
-ToolErrorFunction: TypeAlias = Callable[
-    [RunContextWrapper[Any], Exception], str | Awaitable[str]
-]
 MCPToolMetaResolver: TypeAlias = Callable[
     [MCPToolMetaContext], JSONObject | Awaitable[JSONObject | None] | None
 ]
@@ -86,8 +85,8 @@ class MCPServer(abc.ABC):
         tool_meta_resolver: MCPToolMetaResolver | None = None,
         custom_data_extractor: MCPToolCustomDataExtractor | None = None,
         *,
-        tool_input_guardrails: list[Any] | None = None,
-        tool_output_guardrails: list[Any] | None = None,
+        tool_input_guardrails: list[ToolInputGuardrail[Any]] | None = None,
+        tool_output_guardrails: list[ToolOutputGuardrail[Any]] | None = None,
     ) -> None:
         self.use_structured_content = use_structured_content
         self.approval_policy = approval_policy(require_approval)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from ..context import RunContextWrapper
 from ..digest import JSONObject
 from ..errors import UserError
+from ..tool_guardrails import ToolInputGuardrail, ToolOutputGuardrail
+from ..tools import ToolErrorFunction
 from .approval import RequireApprovalSetting
 from .connection import Connection, Streams
 from .errors import MCPServerUnavailable, public_name
@@ -32,7 +34,6 @@ from .server import (
     MCPServer,
     MCPToolCustomDataExtractor,
     MCPToolMetaResolver,
-    ToolErrorFunction,
     Unset,
 )
 
@@ -85,8 +86,8 @@ class MCPServerWithSession(MCPServer, abc.ABC, Generic[Params]):
         custom_data_extractor: MCPToolCustomDataExtractor | None = None,
         retry_backoff_seconds_max: float | None = None,
         *,
-        tool_input_guardrails: list[Any] | None = None,
-        tool_output_guardrails: list[Any] | None = None,
+        tool_input_guardrails: list[ToolInputGuardrail[Any]] | None = None,
+        tool_output_guardrails: list[ToolOutputGuardrail[Any]] | None = None,
         max_list_pages: int | None = None,
         connect_timeout_seconds: float | None = None,
     ) -> None:
