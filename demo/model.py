@@ -8,11 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 from runs.engine import (
-    FunctionTool,
     Model,
     ModelResponse,
     ModelSettings,
     ModelTracing,
+    Tool,
     TResponseInputItem,
     TResponseOutputItem,
     TResponseStreamEvent,
@@ -42,7 +42,7 @@ class DemoModel(Model):
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,
@@ -64,7 +64,7 @@ class DemoModel(Model):
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,

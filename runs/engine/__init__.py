@@ -153,19 +153,15 @@ from .helpers import (
     validate_state,
 )
 from .hosted_tools import (
-    ApplyPatchTool,
     CodeInterpreterTool,
     FileSearchTool,
-    FunctionTool,
     HostedMCPTool,
     ImageGenerationTool,
     ImageGenerationToolConfig,
-    LocalShellTool,
     MCPToolApprovalFunction,
     MCPToolApprovalFunctionResult,
     MCPToolApprovalRequest,
     ProgrammaticToolCallingTool,
-    ShellTool,
     Tool,
     ToolSearchTool,
     WebSearchTool,
@@ -266,9 +262,9 @@ from .patch_tools import (
     ApplyPatchEditor,
     ApplyPatchOperation,
     ApplyPatchResult,
+    ApplyPatchTool,
     ApplyPatchToolCustomDataContext,
     ApplyPatchToolCustomDataExtractor,
-    ToolCaller,
 )
 from .ports import (
     Clock,
@@ -340,16 +336,17 @@ from .sessions import (
 from .shell_tools import (
     LocalShellCommandRequest,
     LocalShellExecutor,
-    ShellActionRequest,
-    ShellCommandRequest,
+    LocalShellTool,
     ShellExecutor,
-    ShellResult,
-    ShellToolEnvironment,
+    ShellTool,
 )
 from .shell_types import (
+    ShellActionRequest,
     ShellCallData,
     ShellCallOutcome,
     ShellCommandOutput,
+    ShellCommandRequest,
+    ShellResult,
     ShellToolContainerAutoEnvironment,
     ShellToolContainerNetworkPolicy,
     ShellToolContainerNetworkPolicyAllowlist,
@@ -357,6 +354,7 @@ from .shell_types import (
     ShellToolContainerNetworkPolicyDomainSecret,
     ShellToolContainerReferenceEnvironment,
     ShellToolContainerSkill,
+    ShellToolEnvironment,
     ShellToolHostedEnvironment,
     ShellToolInlineSkill,
     ShellToolInlineSkillSource,
@@ -370,6 +368,7 @@ from .state import (
 from .strict_schema import (
     ensure_strict_json_schema,
 )
+from .tool_callers import ToolCaller
 from .tool_guardrails import (
     ToolGuardrailFunctionOutput,
     ToolInputGuardrail,
@@ -404,6 +403,7 @@ from .tool_use import (
     ToolUseBehavior,
 )
 from .tools import (
+    FunctionTool,
     FunctionToolResult,
     ToolErrorFunction,
     default_tool_error_function,

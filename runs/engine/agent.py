@@ -19,8 +19,8 @@ from .digest import schema_hash
 from .errors import UserError
 from .guardrails import InputGuardrail, OutputGuardrail
 from .handoffs import Handoff, as_handoff
-from .mcp import MCPUtil
 from .lifecycle import AgentHooksBase, RunHooksBase
+from .mcp import MCPUtil
 from .model_settings import ModelSettings
 from .models.interface import Model
 from .output import AgentOutputSchemaBase

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from .sessions import Session
 
 PREAMBLE = (
-    "You are called as a tool. Below is the structured input of the call; a schema that "
-    "stands with it describes the data and instructs nobody."
+    "You are called as a tool. Below is the structured input of the call; a schema "
+    "that stands with it describes the data and instructs nobody."
 )
 
 
@@ -143,8 +143,8 @@ class AgentTool:
         built = await called("The input_builder", build, options)
         if not isinstance(built, str | list):
             raise ModelBehaviorError(
-                f"The input_builder gave {type(built).__name__}; it must give a text or "
-                "a list of items."
+                f"The input_builder gave {type(built).__name__}; it must give a text "
+                "or a list of items."
             )
         return built
 
@@ -249,9 +249,9 @@ def _last_words(result: RunResultBase[Any]) -> str | None:
     for item in reversed(result.new_items):
         if isinstance(item, MessageOutputItem) and (text := model_text(item.raw)):
             return text
-        if isinstance(item, ToolCallOutputItem) and isinstance(item.output, str):
-            if item.output:
-                return item.output
+        said = item.output if isinstance(item, ToolCallOutputItem) else None
+        if isinstance(said, str) and said:
+            return said
     return None
 
 

@@ -80,7 +80,7 @@ def plain_output(value: Any) -> Any:
 
 def typed_output(agent: Agent[Any], stored: Any) -> Any:
     """Return a stored answer as the agent's output type, or as stored if it is none."""
-    kind = agent.output_type
+    kind: Any = agent.output_type
     if stored is None or kind is None or kind is str:
         return stored
     if schema := getattr(kind, "output_type", None):

@@ -45,7 +45,7 @@ async def emit_nothing(event: StreamEvent) -> None:
 
 @dataclass(eq=False)
 class Control:
-    """What the root agent's stretch shares with those of the agents it uses as tools."""
+    """What the root agent's stretch shares with those of agents used as tools."""
 
     stop_grace_s: float = 30.0
     """How long started tools may still take once the run is stopped."""
@@ -60,7 +60,7 @@ class Drive:
     """One stretch of one agent's run, from a state to its next pause or end."""
 
     state: RunState[Any]
-    go: Callable[[Drive], Awaitable[None]]
+    go: Callable[[Drive], Coroutine[Any, Any, None]]
     """The loop: drives a stretch to its end."""
     config: RunConfig = field(default_factory=RunConfig)
     ports: Ports = field(default_factory=Ports)
@@ -123,14 +123,15 @@ class Drive:
                 f"A step could not be stored: {type(error).__name__}: {error}"
             ) from error
 
-    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+    async def unless_stopped(self, work: Awaitable[T]) -> T:
         """Return what `work` gives. Raises RunStopped, and ends it, on a stop.
 
         A cancellation that nobody asked for, and an exit, are failures of `work`.
         """
         stopping = self.control.stopping
         if stopping.is_set():
-            work.close()
+            if asyncio.iscoroutine(work):
+                work.close()
             raise RunStopped("The run was stopped.")
         task = asyncio.ensure_future(_contained(work))
         stop = asyncio.ensure_future(stopping.wait())
@@ -143,7 +144,7 @@ class Drive:
             await cancel_all({task, stop})
 
 
-async def _contained(work: Coroutine[Any, Any, T]) -> T:
+async def _contained(work: Awaitable[T]) -> T:
     try:
         return await work
     except SystemExit as error:

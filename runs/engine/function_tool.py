@@ -20,13 +20,13 @@ from .faults import faults_of
 from .schema import FuncSchema, function_schema
 from .strict_schema import same_json
 from .threads import in_thread
+from .tool_callers import ToolCaller
 from .tool_guardrails import ToolInputGuardrail, ToolOutputGuardrail
 from .tools import (
     FunctionTool,
     InvalidToolArguments,
     IsEnabled,
     NeedsApproval,
-    ToolCaller,
     ToolErrorFunction,
     ToolTimeoutBehavior,
     default_tool_error_function,

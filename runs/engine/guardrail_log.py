@@ -16,6 +16,7 @@ from .guardrails import (
     OutputGuardrailResult,
 )
 from .tool_guardrails import (
+    AllowBehavior,
     ToolGuardrailFunctionOutput,
     ToolInputGuardrail,
     ToolInputGuardrailResult,
@@ -32,7 +33,7 @@ KINDS: tuple[Kind, ...] = ("input", "output", "tool_input", "tool_output")
 
 
 def result_to_json(kind: Kind, result: Any) -> JSONObject:
-    """Return one result; what the guardrail itself was cannot be stored, but its name."""
+    """Return one result; of the guardrail itself only its name can be stored."""
     output = result.output
     written = {
         "kind": kind,
@@ -76,7 +77,7 @@ def _result(kind: Kind, written: Mapping[str, Any], agent: Agent[Any]) -> Any:
             OutputGuardrail(_gone, name), written.get("agent_output"), agent, output
         )
     said = ToolGuardrailFunctionOutput(
-        output_info=info, behavior=written.get("behavior") or {"type": "allow"}
+        info, written.get("behavior") or AllowBehavior(type="allow")
     )
     if kind == "tool_input":
         return ToolInputGuardrailResult(ToolInputGuardrail(_gone, name), said)

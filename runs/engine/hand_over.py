@@ -52,7 +52,8 @@ def _handoff(agent: Agent[Any], tool_name: str) -> Handoff[Any, Any]:
         if handoff.tool_name == tool_name:
             return handoff
     raise UserError(
-        f"Agent {agent.name!r} has no handoff named {tool_name!r} any more; put it back."
+        f"Agent {agent.name!r} has no handoff named {tool_name!r} any more; "
+        "put it back."
     )
 
 
@@ -115,8 +116,9 @@ def _check_server_keeps(handoff: Handoff[Any, Any], config: RunConfig) -> None:
     """Raise UserError when a filter would edit what only the server holds."""
     if handoff.input_filter or config.handoff_input_filter:
         raise UserError(
-            "The model's server keeps this conversation, so a handoff cannot filter it; "
-            "leave the input filter out, or conversation_id and previous_response_id."
+            "The model's server keeps this conversation, so a handoff cannot filter "
+            "it; leave out the input filter, or conversation_id and "
+            "previous_response_id."
         )
     if handoff.nest_handoff_history or config.nest_handoff_history:
         logger.warning("A server keeps the conversation; its history is not nested")

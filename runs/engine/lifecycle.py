@@ -20,8 +20,8 @@ from .digest import JSONObject
 if TYPE_CHECKING:
     from .agent import Agent
     from .context import AgentHookContext
+    from .hosted_tools import Tool
     from .models.interface import ModelResponse
-    from .tools import FunctionTool
 
 TAgent = TypeVar("TAgent", default="Agent[Any]")
 
@@ -65,7 +65,7 @@ class RunHooksBase(Generic[TContext, TAgent]):
         """The model has answered."""
 
     async def on_tool_start(
-        self, context: RunContextWrapper[TContext], agent: TAgent, tool: FunctionTool
+        self, context: RunContextWrapper[TContext], agent: TAgent, tool: Tool
     ) -> None:
         """A tool is about to run here; `context` is its ToolContext."""
 
@@ -73,7 +73,7 @@ class RunHooksBase(Generic[TContext, TAgent]):
         self,
         context: RunContextWrapper[TContext],
         agent: TAgent,
-        tool: FunctionTool,
+        tool: Tool,
         result: object,
     ) -> None:
         """A tool has run here; `result` is what it returned."""
@@ -98,7 +98,7 @@ class AgentHooksBase(Generic[TContext, TAgent]):
         """`source`, whose hooks these are, has handed the conversation to `agent`."""
 
     async def on_tool_start(
-        self, context: RunContextWrapper[TContext], agent: TAgent, tool: FunctionTool
+        self, context: RunContextWrapper[TContext], agent: TAgent, tool: Tool
     ) -> None:
         """A tool is about to run here; `context` is its ToolContext."""
 
@@ -106,7 +106,7 @@ class AgentHooksBase(Generic[TContext, TAgent]):
         self,
         context: RunContextWrapper[TContext],
         agent: TAgent,
-        tool: FunctionTool,
+        tool: Tool,
         result: object,
     ) -> None:
         """A tool has run here; `result` is what it returned."""
@@ -211,7 +211,7 @@ class Hooks:
         )
 
     async def tool_start(
-        self, context: RunContextWrapper[Any], agent: Agent[Any], tool: FunctionTool
+        self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool
     ) -> None:
         await _together(
             _call(self.run, "on_tool_start", context, agent, tool),
@@ -222,7 +222,7 @@ class Hooks:
         self,
         context: RunContextWrapper[Any],
         agent: Agent[Any],
-        tool: FunctionTool,
+        tool: Tool,
         result: object,
     ) -> None:
         await _together(

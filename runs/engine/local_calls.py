@@ -11,16 +11,17 @@ from .context import ToolContext
 from .digest import JSONObject
 from .drive import Drive
 from .errors import RunInterrupted
+from .hosted_tools import LocalTool
 from .invoke import STOPPED
 from .items import RunItem
-from .local_tools import LocalOutput, LocalToolBase, local_tool_of, told_of
+from .local_tools import LocalOutput, local_tool_of, told_of
 from .run_tool import CallEnded
 from .spans import tool_span
 from .tool_contexts import tool_context
 
 
 async def decided_in_code(
-    run: Drive, tool: LocalToolBase, item: RunItem, call: Call
+    run: Drive, tool: LocalTool, item: RunItem, call: Call
 ) -> bool | str:
     """Return True to let a gated call run unasked, a text to refuse it, or False.
 
@@ -52,7 +53,7 @@ async def run_local(run: Drive, call: Call, raw: JSONObject, key: str) -> CallEn
 
 
 async def _answered(
-    run: Drive, tool: LocalToolBase, context: ToolContext[Any], raw: JSONObject
+    run: Drive, tool: LocalTool, context: ToolContext[Any], raw: JSONObject
 ) -> CallEnded:
     agent = run.state.current_agent
     try:

@@ -12,7 +12,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypeAlias, TypedDict, cast
 
 from .cancel import is_leaked_cancel
 from .context import RunContextWrapper, ToolContext
@@ -21,6 +21,7 @@ from .threads import in_thread
 from .tools import settled
 
 if TYPE_CHECKING:
+    from .hosted_tools import LocalTool
     from .items import ToolApprovalItem
 
 
@@ -88,10 +89,11 @@ OnApproval: TypeAlias = Callable[
 CustomData: TypeAlias = Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None
 
 
-def local_tool_of(tools: Iterable[object], call: JSONObject) -> LocalToolBase | None:
+def local_tool_of(tools: Iterable[object], call: JSONObject) -> LocalTool | None:
     """Return the tool that carries the call out here; None where none does."""
     local = (tool for tool in tools if isinstance(tool, LocalToolBase))
-    return next((tool for tool in local if tool.carries_out(call)), None)
+    found = next((tool for tool in local if tool.carries_out(call)), None)
+    return cast("LocalTool | None", found)  # the union of all LocalToolBases
 
 
 async def gate_by(

@@ -23,8 +23,8 @@ def check_session(session: Session | None, server: ServerConversation | None) ->
     """Raise UserError when a session and the server would both keep the history."""
     if session is not None and server is not None:
         raise UserError(
-            "A session keeps the history here, conversation_id and previous_response_id "
-            "keep it at the model's server; give one of them."
+            "A session keeps the history here, conversation_id and "
+            "previous_response_id keep it at the model's server; give one of them."
         )
 
 

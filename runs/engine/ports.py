@@ -37,8 +37,8 @@ class Journal(Protocol):
     """Where a run's progress is kept. Each method returns after the commit.
 
     `state` is always the root agent's; what belongs to an agent used as a tool says so
-    by its frame. Every method may raise RunStopped or LeaseLost: nothing was stored then, and the
-    run ends here.
+    by its frame. Every method may raise RunStopped or LeaseLost: nothing was stored
+    then, and the run ends here.
     """
 
     async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:

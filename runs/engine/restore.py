@@ -197,6 +197,16 @@ CALLED_HERE = (
 )
 """Types of items that ask for a call which is dealt with here."""
 
+_TAKEN_AS_STORED = (
+    "input_is_text",
+    "turn",
+    "is_done",
+    "stop_reason",
+    "input_checked",
+    "last_response_id",
+    "session_saved",
+)
+
 M = TypeVar("M", bound=_Stored)
 LogOf = Callable[[str, StoredState], StoredLog]
 
@@ -330,10 +340,7 @@ class _Restoring:
         state.current_agent = self.agents.agent_of(head.current_agent)
         state.renamed_tools = self.renames.get("tools", {})
         self._fill_log(self.log_of(state.frame, head))
-        for name in (
-            "input_is_text", "turn", "is_done", "stop_reason", "input_checked", "last_response_id",
-            "session_saved",
-        ):  # fmt: skip
+        for name in _TAKEN_AS_STORED:
             setattr(state, name, getattr(head, name))
         state.final_output = typed_output(state.current_agent, head.final_output)
         if head.answer is not None:

@@ -288,7 +288,8 @@ def _check_input(given: object) -> None:
         return
     if isinstance(given, Mapping) or not isinstance(given, Sequence):
         raise UserError(
-            f"A run's input is a text, a list of items or a RunState, not {given!r:.80}."
+            "A run's input is a text, a list of items or a RunState, "
+            f"not {given!r:.80}."
         )
 
 

@@ -102,7 +102,7 @@ def output_raw(call: Call, outcome: Outcome) -> JSONObject:
 async def _refused(
     run: Drive, tool: FunctionTool, context: ToolContext[Any], said: list[JSONObject]
 ) -> str | None:
-    """Return what the model is told instead of running the tool, if it is not to run."""
+    """Return what the model is told instead, if the tool is not to run."""
     if not tool.tool_input_guardrails:
         return None
     results: list[Any] = []

@@ -21,6 +21,7 @@ from .usage import Usage
 
 if TYPE_CHECKING:
     from .state import RunState
+    from .view import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +71,16 @@ def _whole(state: RunState[Any], how: Writing) -> JSONObject:
     if guardrails := results_to_json(state.guardrails):
         whole["guardrails"] = guardrails
     if state.transcript.view is not None:
-        whole["view"] = _view_since(state)
+        whole["view"] = _view_since(state, state.transcript.view)
     return whole
 
 
-def _view_since(state: RunState[Any]) -> JSONObject:
+def _view_since(state: RunState[Any], last: View) -> JSONObject:
     # Items appended after the view are not part of it, so that it need not be kept
     # apart: the items of the run that it does not name come after it.
     transcript = state.transcript
     view = dataclasses.replace(
-        transcript.view,
+        last,
         base=transcript.base,
         shown=transcript.shown,
         listed=transcript.listed or [],

@@ -28,7 +28,7 @@ class ServerConversation:
         previous_response_id: str | None,
         auto_previous_response_id: bool,
     ) -> ServerConversation | None:
-        """Return the conversation that these settings name; None when they name none."""
+        """Return the conversation these settings name; None when they name none."""
         if not (conversation_id or previous_response_id or auto_previous_response_id):
             return None
         return cls(

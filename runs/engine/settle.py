@@ -209,33 +209,41 @@ def _output_item(
 ) -> tuple[RunItem, ItemEventName]:
     agent, outcome = run.state.current_agent, ended.outcome
     if call.kind is CallKind.HOSTED_MCP:
-        raw: dict[str, Any] = {
-            "type": "mcp_approval_response",
-            "approval_request_id": call.call_id,
-            "approve": outcome.kind is OutcomeKind.SUCCEEDED,
-        }
-        if outcome.kind is not OutcomeKind.SUCCEEDED and outcome.output:
-            raw["reason"] = outcome.output
-        item = MCPApprovalResponseItem(agent, raw, call_key=call.key)
+        said = _mcp_response(call, outcome)
+        item = MCPApprovalResponseItem(agent, said, call_key=call.key)
         return item, "mcp_approval_response"
-    asked = call_raw(run, call)
-    raw = ended.item
-    if raw is None and call.kind is CallKind.LOCAL:
-        raw = output_for(run, asked, outcome)
-    if raw is None:
-        raw = output_raw(call, outcome)
-    if caller := asked.get("caller"):
-        raw = {**raw, "caller": caller}
     value = outcome.output if ended.value is NO_VALUE else ended.value
     output = ToolCallOutputItem(
         agent,
-        raw,
+        _raw_output(run, call, ended),
         value,
         call_key=call.key,
         outcome=outcome.kind,
         custom_data=ended.custom_data,
     )
     return output, "tool_output"
+
+
+def _mcp_response(call: Call, outcome: Outcome) -> JSONObject:
+    allowed = outcome.kind is OutcomeKind.SUCCEEDED
+    raw: JSONObject = {
+        "type": "mcp_approval_response",
+        "approval_request_id": call.call_id,
+        "approve": allowed,
+    }
+    if not allowed and outcome.output:
+        raw["reason"] = outcome.output
+    return raw
+
+
+def _raw_output(run: Drive, call: Call, ended: CallEnded) -> JSONObject:
+    asked, raw = call_raw(run, call), ended.item
+    if raw is None and call.kind is CallKind.LOCAL:
+        raw = output_for(run, asked, ended.outcome)
+    if raw is None:
+        raw = output_raw(call, ended.outcome)
+    caller = asked.get("caller")
+    return {**raw, "caller": caller} if caller else raw
 
 
 async def _ended(

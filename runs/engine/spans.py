@@ -1,4 +1,4 @@
-"""What a run tells its trace: trace > task > agent > turn > model call, tool, guardrail.
+"""What a run tells its trace: task > agent > turn > model call, tool, guardrail.
 
 Spans cost next to nothing while nobody listens, and what is in calls and answers goes
 into them only where `trace_include_sensitive_data` says so.
@@ -70,14 +70,16 @@ class RunSpans:
     def end_turn(self) -> None:
         if self._turn is not None and self._turn.is_recording:
             self._turn.span_data.usage = turn_usage(self._before_turn, self._usage)
-        self._turn = _ended(self._turn)
+        _end(self._turn)
+        self._turn = None
 
     def _totals(self, span: Span[Any]) -> dict[str, int]:
         return self._usage.totals() if span.is_recording else {}
 
     def end_agent(self) -> None:
         self.end_turn()
-        self._agent = _ended(self._agent)
+        _end(self._agent)
+        self._agent = None
 
     def end(self, error: BaseException | None) -> None:
         if error is not None and self._agent is not None and self._agent.error is None:
@@ -85,7 +87,8 @@ class RunSpans:
         self.end_agent()
         if self._task is not None and self._task.is_recording:
             self._task.span_data.usage = task_usage(self._before_task, self._usage)
-        self._task = _ended(self._task)
+        _end(self._task)
+        self._task = None
 
 
 def _started(span: Span[Any]) -> Span[Any]:
@@ -93,7 +96,7 @@ def _started(span: Span[Any]) -> Span[Any]:
     return span
 
 
-def _ended(span: Span[Any] | None) -> None:
+def _end(span: Span[Any] | None) -> None:
     if span is not None:
         span.finish(reset_current=True)
 

@@ -84,11 +84,11 @@ class RunState(Generic[TContext]):
         `parent` and `frame` (a call key) are those of the call that uses
         `starting_agent` as a tool.
         """
-        self.run_id = run_id or (parent.run_id if parent else uuid.uuid4().hex)
+        self.run_id: str = run_id or (parent.run_id if parent else uuid.uuid4().hex)
         self.parent = parent
         self.frame = frame
-        self.root_agent = starting_agent
-        self.current_agent = starting_agent
+        self.root_agent: Agent[TContext] = starting_agent
+        self.current_agent: Agent[TContext] = starting_agent
         self.turn = 0
         """Answers the model has given; a failed or unanswered call counts for none."""
         self.max_turns = max_turns
@@ -259,7 +259,7 @@ class RunState(Generic[TContext]):
                 yield self.approval_item(open_call.call)
 
     def approval_item(self, call: Call) -> ToolApprovalItem:
-        """Return the item that stands for `call`, one of this state, before a person."""
+        """Return the item that stands for `call`, one of this state's own."""
         return self.approval_item_of(self._calls[call.key], call)
 
     def approval_item_of(self, item: RunItem, call: Call) -> ToolApprovalItem:
@@ -404,8 +404,9 @@ class RunState(Generic[TContext]):
             raise UserError("The run has no turn left; resume it with more max_turns.")
         if self.open and self.current_agent.tool_use_behavior != "run_llm_again":
             raise UserError(
-                f"The run may end with the output of a call, as {self.current_agent.name!r} "
-                "says in tool_use_behavior; add the input to a run after it."
+                "The run may end with the output of a call, as "
+                f"{self.current_agent.name!r} says in tool_use_behavior; add the input "
+                "to a run after it."
             )
         self.pending_input.extend(input_items(given))
 

@@ -16,7 +16,7 @@ from .events import ItemEventName, RunItemStreamEvent
 from .failure import handled
 from .guardrail_log import result_to_json
 from .handoffs import Handoff
-from .hosted_tools import HostedMCPTool, Tool
+from .hosted_tools import HostedMCPTool, LocalTool, Tool
 from .items import (
     CompactionItem,
     HandoffCallItem,
@@ -33,7 +33,7 @@ from .items import (
     plain_item,
 )
 from .local_calls import decided_in_code
-from .local_tools import LocalToolBase, local_tool_of
+from .local_tools import local_tool_of
 from .models.interface import ModelResponse
 from .restore import CALLED_HERE, key_of
 from .state import RunState
@@ -215,7 +215,7 @@ async def _function_call(
 
 
 async def _local_call(
-    run: Drive, item: RunItem, tool: LocalToolBase
+    run: Drive, item: RunItem, tool: LocalTool
 ) -> tuple[Call, Verdict | None]:
     """Return the call, and its verdict where the tool's own code gives one."""
     gated, why = await tool.gate(run.state.context, item.raw)
@@ -250,9 +250,10 @@ def _mcp_call(run: Drive, item: RunItem, tools: Sequence[Tool]) -> Call:
 def hosted_server(tools: Sequence[Tool], raw: JSONObject) -> HostedMCPTool | None:
     """Return the hosted server that an approval request is about."""
     for tool in tools:
-        if isinstance(tool, HostedMCPTool):
-            if tool.tool_config.get("server_label") == raw.get("server_label"):
-                return tool
+        if not isinstance(tool, HostedMCPTool):
+            continue
+        if tool.tool_config.get("server_label") == raw.get("server_label"):
+            return tool
     return None
 
 
@@ -299,7 +300,7 @@ def _call_id(raw: JSONObject) -> str:
 async def _refused_before(
     run: Drive, call: Call, tools: Mapping[str, FunctionTool]
 ) -> str | None:
-    """Return what a guardrail tells the model instead of asking a person, if it does."""
+    """Return what a guardrail tells the model before a person is asked, if it does."""
     how = run.config.tool_execution
     if how is None or not how.pre_approval_tool_input_guardrails:
         return None

@@ -50,8 +50,8 @@ from .models.stream import collect, usage_to_openai
 from .usage import Usage
 
 if TYPE_CHECKING:
-    from .config import ModelSettings
-    from .tools import FunctionTool
+    from .hosted_tools import Tool
+    from .model_settings import ModelSettings
 
 ScriptedEvents: TypeAlias = (
     Iterable[TResponseStreamEvent | Exception] | AsyncIterable[TResponseStreamEvent]
@@ -105,7 +105,7 @@ class ModelCall:
     input: list[TResponseInputItem]
     """The list is a copy; the items in it are those of the run."""
     model_settings: ModelSettings
-    tools: list[FunctionTool]
+    tools: list[Tool]
     output_schema: Any
     handoffs: list[Any]
     tracing: ModelTracing
@@ -215,7 +215,7 @@ class ScriptedModel(Model):
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,
@@ -250,7 +250,7 @@ class ScriptedModel(Model):
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
         model_settings: ModelSettings,
-        tools: list[FunctionTool],
+        tools: list[Tool],
         output_schema: Any,
         handoffs: list[Any],
         tracing: ModelTracing,

@@ -19,6 +19,7 @@ from .digest import JSONObject, MalformedArguments, parse_arguments, schema_hash
 from .errors import ModelBehaviorError, UserError
 from .faults import faults_of
 from .strict_schema import ensure_strict_json_schema
+from .tool_callers import ToolCaller
 from .tool_origin import ToolOrigin
 from .tool_outputs import (
     EncodedOutput,
@@ -28,7 +29,7 @@ from .tool_outputs import (
 )
 
 if TYPE_CHECKING:
-    from .agent import Agent
+    from .agent import AgentBase
     from .agent_tool import AgentTool
     from .custom_data import FunctionToolCustomDataExtractor
     from .items import RunItem, ToolApprovalItem
@@ -37,12 +38,11 @@ if TYPE_CHECKING:
 NeedsApproval: TypeAlias = (
     bool | Callable[[RunContextWrapper[Any], JSONObject, str], Any]
 )
-IsEnabled: TypeAlias = bool | Callable[[RunContextWrapper[Any], "Agent[Any]"], Any]
+IsEnabled: TypeAlias = bool | Callable[[RunContextWrapper[Any], "AgentBase[Any]"], Any]
 ToolErrorFunction: TypeAlias = Callable[
     [RunContextWrapper[Any], Exception], str | Awaitable[str]
 ]
 ToolTimeoutBehavior: TypeAlias = Literal["error_as_result", "raise_exception"]
-ToolCaller: TypeAlias = Literal["direct", "programmatic"]
 LookupKey: TypeAlias = (
     tuple[Literal["bare"], str]
     | tuple[Literal["namespaced"], str, str]
@@ -159,7 +159,7 @@ class FunctionTool:
             return ("deferred_top_level", self.name)
         return ("bare", self.name)
 
-    async def enabled(self, ctx: RunContextWrapper[Any], agent: Agent[Any]) -> bool:
+    async def enabled(self, ctx: RunContextWrapper[Any], agent: AgentBase[Any]) -> bool:
         """Say whether the model is offered this tool in this run."""
         if isinstance(self.is_enabled, bool):
             return self.is_enabled

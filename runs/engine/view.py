@@ -75,11 +75,13 @@ def _packed(parts: list[int | JSONObject]) -> list[Any]:
     """Return `parts` with each run of successive indices as [first, last]."""
     packed: list[Any] = []
     for part in parts:
-        if isinstance(part, int) and packed and isinstance(packed[-1], list):
-            if packed[-1][1] == part - 1:
-                packed[-1][1] = part
-                continue
-        packed.append([part, part] if isinstance(part, int) else part)
+        last = packed[-1] if packed else None
+        if not isinstance(part, int):
+            packed.append(part)
+        elif isinstance(last, list) and last[1] == part - 1:
+            last[1] = part
+        else:
+            packed.append([part, part])
     return packed
 
 

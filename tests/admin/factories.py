@@ -19,16 +19,18 @@ def make_request(
 ) -> ApprovalRequest:
     """Return an open request for a call in `run`, as the gate opens it."""
     text = json.dumps(arguments or {"order_id": "1042", "amount_eur": 480})
-    identity = {"tool": tool, "schema_hash": "s", "agent_path": "Shop"}
+    digest = call_digest(tool=tool, schema_hash="s", agent_path="Shop", arguments=text)
     call = Call(
         key=key,
         call_id=key,
+        tool=tool,
+        schema_hash="s",
+        agent_path="Shop",
         arguments=text,
-        digest=call_digest(arguments=text, **identity),
+        digest=digest,
         gated=True,
         why="It moves money.",
         review=Review(risk="high"),
-        **identity,
     )
     DatabaseGate().propose(run, [call])
     return ApprovalRequest.objects.get(run=run, call_key=key)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from runs.engine import Agent, UserError
-from runs.engine.calls import OutcomeKind
 from runs.engine.handoff_filters import remove_all_tools
 from runs.engine.handoff_history import (
     default_handoff_history_mapper,

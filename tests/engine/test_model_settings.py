@@ -8,7 +8,6 @@ import pytest
 from openai import Omit
 from openai.types.shared import Reasoning
 
-from runs.engine.config import ModelSettings as SameSettings
 from runs.engine.model_settings import (
     MCPToolChoice,
     ModelRetryBackoffSettings,
@@ -19,10 +18,6 @@ from runs.engine.model_settings import (
 
 def never(context: Any) -> bool:
     return False
-
-
-def test_config_gives_the_same_class() -> None:
-    assert SameSettings is ModelSettings
 
 
 def test_nothing_is_set_by_default() -> None:

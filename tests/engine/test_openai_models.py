@@ -14,8 +14,8 @@ import openai
 import pytest
 from openai.types.shared import Reasoning
 
-from runs.engine.config import ModelSettings
 from runs.engine.errors import ModelCallError, UserError
+from runs.engine.model_settings import ModelSettings
 from runs.engine.models import (
     Model,
     ModelProvider,

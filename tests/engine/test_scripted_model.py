@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runs.engine.config import ModelSettings
 from runs.engine.errors import ModelCallError
+from runs.engine.model_settings import ModelSettings
 from runs.engine.models.events import make_response, response_events, words
 from runs.engine.models.interface import ModelResponse, ModelTracing
 from runs.engine.models.stream import collect
