@@ -143,7 +143,11 @@ class FunctionTool:
         """Return the hash of the tool if it were called `name`, as it once was."""
         if name == self.qualified_name:
             return self.schema_hash
-        return schema_hash(name, self.params_json_schema)
+        schema = self.params_json_schema
+        if schema.get("title") == f"{self.name}_args":
+            # A schema made of a function is titled after it.
+            schema = {**schema, "title": f"{name.rpartition('.')[2]}_args"}
+        return schema_hash(name, schema)
 
     @property
     def qualified_name(self) -> str:
