@@ -10,14 +10,14 @@ from typing import Any
 from . import codec, registry
 from .engine import Agent, InvalidRunState, RunState
 from .engine.digest import JSONObject
-from .engine.restore import (
+from .engine.restore import restore
+from .engine.stored import (
     StoredLog,
     read_guardrail,
     read_head,
     read_item,
     read_order,
     read_view,
-    restore,
 )
 from .models import Conversation, EventKind, Run, RunEvent, ToolExecution
 

@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from .state import RunState
 
 
+CALLED_HERE = (
+    "function_call",
+    "shell_call",
+    "local_shell_call",
+    "apply_patch_call",
+    "custom_tool_call",
+)
+"""Types of items that ask for a call which is dealt with here."""
+
+
 class Risk(enum.StrEnum):
     LOW = "low"
     MEDIUM = "medium"
@@ -196,3 +206,12 @@ class StickyVerdict:
     def scope(self) -> str:
         """What it covers, in words: this agent's tool, for the rest of this run."""
         return f"every call of {self.tool} by {self.agent_path} in this run"
+
+
+def key_of(frame: str, call_id: str) -> str:
+    """Return the key of a call: its id behind the keys of the frames it is in.
+
+    A `/` in an id is written as `%2F`, so that no id reaches into another frame.
+    """
+    own = call_id.replace("%", "%25").replace("/", "%2F")
+    return f"{frame}/{own}" if frame else own

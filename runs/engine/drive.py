@@ -11,7 +11,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Mapping,
-    Sequence,
 )
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -153,8 +152,3 @@ async def _contained(work: Awaitable[T]) -> T:
         if is_leaked_cancel():
             raise ModelCallError("The call of the model was cancelled.") from error
         raise
-
-
-async def emit_all(emit: Emit, events: Sequence[StreamEvent]) -> None:
-    for event in events:
-        await emit(event)

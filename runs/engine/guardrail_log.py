@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .answer import plain_output
@@ -26,10 +27,27 @@ from .tool_guardrails import (
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .state import GuardrailResults
 
 Kind = Literal["input", "output", "tool_input", "tool_output"]
 KINDS: tuple[Kind, ...] = ("input", "output", "tool_input", "tool_output")
+
+
+@dataclass(slots=True)
+class GuardrailResults:
+    """What the guardrails of a run have said, by kind, oldest first."""
+
+    input: list[Any] = field(default_factory=list)
+    output: list[Any] = field(default_factory=list)
+    tool_input: list[Any] = field(default_factory=list)
+    tool_output: list[Any] = field(default_factory=list)
+
+    def copy(self) -> GuardrailResults:
+        return GuardrailResults(
+            list(self.input),
+            list(self.output),
+            list(self.tool_input),
+            list(self.tool_output),
+        )
 
 
 def result_to_json(kind: Kind, result: Any) -> JSONObject:

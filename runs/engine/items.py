@@ -382,11 +382,6 @@ def _parts(raw: JSONObject) -> list[JSONObject]:
     return [part for part in content or [] if isinstance(part, dict)]
 
 
-def assistant_text(raw: JSONObject) -> str:
-    """Return all a message says to a person, refusals included."""
-    return model_text(raw) or refusal_of(raw)
-
-
 def message_raw(text: str) -> JSONObject:
     """Return a message of an agent that no model wrote."""
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from .agent_map import AgentMap
 from .answer import Answer, typed_output
 from .calls import (
+    CALLED_HERE,
     Call,
     CallKind,
     OpenCall,
     OutcomeKind,
     StickyVerdict,
-    Verdict,
-    VerdictKind,
+    key_of,
 )
+from .code_check import tool_called, what_it_asks
 from .context import RunContextWrapper
 from .digest import JSONObject
 from .errors import CodeChanged, InvalidRunState, ModelBehaviorError, UserError
-from .guardrail_log import KINDS, restore_results
+from .guardrail_log import restore_results
 from .items import (
     ITEM_KINDS,
     HandoffCallItem,
@@ -33,16 +30,23 @@ from .items import (
     RunItem,
     ToolCallItem,
     ToolCallOutputItem,
-    name_called,
 )
-from .local_tools import local_tool_of
-from .migrate import migrate_state
-from .models.interface import ModelResponse
 from .registry import registered_agent
-from .schema_diff import difference
+from .responses import count_requests
 from .server import ServerConversation
+from .stored import (
+    StoredCall,
+    StoredItem,
+    StoredLog,
+    StoredOrder,
+    StoredState,
+    StoredSticky,
+    read_item,
+    read_state,
+    text_in,
+)
 from .tracing import TraceState
-from .usage import Usage, as_request
+from .usage import Usage
 from .view import View
 
 if TYPE_CHECKING:
@@ -52,150 +56,6 @@ if TYPE_CHECKING:
 
 Renames = Mapping[str, Mapping[str, str]]
 
-
-class _Stored(BaseModel):
-    # Unknown keys may come from a later minor version; they are read over.
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-
-
-class StoredVerdict(_Stored):
-    kind: Literal["approve", "reject", "answer"]
-    message: str | None = None
-    arguments: str | None = None
-    stop: bool = False
-
-    def verdict(self) -> Verdict:
-        return Verdict(
-            kind=VerdictKind(self.kind),
-            message=self.message,
-            arguments=self.arguments,
-            stop=self.stop,
-        )
-
-
-class StoredCall(_Stored):
-    """An open call; its arguments stand in its item."""
-
-    key: str
-    kind: CallKind = Field(default=CallKind.FUNCTION, strict=False)
-    tool: str
-    agent_path: str
-    schema_hash: str
-    digest: str
-    gated: bool
-    why: str = ""
-    in_doubt: bool = False
-    verdict: StoredVerdict | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict, alias="schema")
-    nested: StoredState | None = None
-
-
-class StoredSticky(_Stored):
-    agent_path: str
-    tool: str
-    verdict: StoredVerdict
-
-
-class StoredItem(_Stored):
-    type: str
-    agent: str
-    raw: dict[str, Any] = Field(default_factory=dict)
-    key: str = ""
-    outcome: OutcomeKind | None = Field(default=None, strict=False)
-    target: str = ""
-    custom_data: dict[str, Any] | None = None
-
-
-class StoredAnswer(_Stored):
-    output: Any = None
-    from_tools: bool = False
-
-
-class StoredServer(_Stored):
-    conversation_id: str | None = None
-    previous_response_id: str | None = None
-    auto_previous_response_id: bool = False
-    seen: int = Field(default=0, ge=0)
-
-
-class StoredGuardrail(_Stored):
-    kind: Literal[KINDS]  # type: ignore[valid-type]  # a tuple of its literals
-    name: str
-    info: Any = None
-    tripped: bool = False
-    agent_output: Any = None
-    behavior: dict[str, Any] | None = None
-
-
-class StoredView(_Stored):
-    at: int = Field(ge=0)
-    base: list[Any]
-    shown: list[Any]
-    listed: list[Any]
-
-
-class StoredOrder(_Stored):
-    """Items that are read in another order than they were stored in."""
-
-    start: int = Field(ge=0)
-    keys: list[str]
-
-
-class StoredState(_Stored):
-    run_id: str
-    agent: str
-    current_agent: str
-    turn: int = Field(ge=0)
-    max_turns: int | None = Field(default=None, ge=1)
-    is_done: bool = False
-    final_output: Any = None
-    answer: StoredAnswer | None = None
-    stop_reason: str | None = None
-    input_checked: bool = False
-    last_response_id: str | None = None
-    open: list[StoredCall] = Field(default_factory=list)
-    sticky: list[StoredSticky] = Field(default_factory=list)
-    pending_input: list[dict[str, Any]] = Field(default_factory=list)
-    usage: dict[str, int] = Field(default_factory=dict)
-    context: dict[str, Any] | None = None
-    tool_input: Any = None
-    server: StoredServer | None = None
-    reasoning_ids: Literal["preserve", "omit"] | None = None
-    tools_used: dict[str, list[str]] | None = None
-    started: list[str] = Field(default_factory=list)
-    trace: dict[str, Any] | None = None
-    session_saved: int = Field(default=0, ge=0)
-    input_count: int = Field(ge=0)
-    input_is_text: bool = False
-    history: list[dict[str, Any]] = Field(default_factory=list)
-    items: list[StoredItem] = Field(default_factory=list)
-    responses: list[dict[str, Any]] = Field(default_factory=list)
-    guardrails: list[StoredGuardrail] = Field(default_factory=list)
-    view: StoredView | None = None
-
-
-StoredCall.model_rebuild()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredLog:
-    """One frame's rows of a log, checked."""
-
-    items: Sequence[StoredItem]
-    responses: Sequence[JSONObject] = ()
-    guardrails: Sequence[StoredGuardrail] = ()
-    view: StoredView | None = None
-    orders: Sequence[StoredOrder] = ()
-
-
-CALLED_HERE = (
-    "function_call",
-    "shell_call",
-    "local_shell_call",
-    "apply_patch_call",
-    "custom_tool_call",
-)
-"""Types of items that ask for a call which is dealt with here."""
 
 _TAKEN_AS_STORED = (
     "input_is_text",
@@ -207,7 +67,6 @@ _TAKEN_AS_STORED = (
     "session_saved",
 )
 
-M = TypeVar("M", bound=_Stored)
 LogOf = Callable[[str, StoredState], StoredLog]
 
 
@@ -226,10 +85,7 @@ async def from_json(
         given: Any = initial_agent
     else:
         agent, given = _agent(initial_agent), state_json
-    data = _parsed(given)
-    if "items" not in data and "$schemaVersion" in data:
-        raise InvalidRunState("The state is broken at items: it holds none.")
-    stored = _checked(StoredState, migrate_state(data))
+    stored = read_state(given)
     return restore(
         make,
         agent or registered_agent(stored.agent),
@@ -262,31 +118,6 @@ def _log_inside(frame: str, stored: StoredState) -> StoredLog:
     )
 
 
-def read_head(data: Mapping[str, Any]) -> StoredState:
-    """Return a checked head. Raises as `RunState.from_json`."""
-    return _checked(StoredState, migrate_state(_parsed(data)))
-
-
-def read_item(data: Mapping[str, Any]) -> StoredItem:
-    """Return a checked item. Raises InvalidRunState."""
-    return _checked(StoredItem, data)
-
-
-def read_view(data: Mapping[str, Any]) -> StoredView:
-    """Return a checked view. Raises InvalidRunState."""
-    return _checked(StoredView, data)
-
-
-def read_order(data: Mapping[str, Any]) -> StoredOrder:
-    """Return a checked order of items. Raises InvalidRunState."""
-    return _checked(StoredOrder, data)
-
-
-def read_guardrail(data: Mapping[str, Any]) -> StoredGuardrail:
-    """Return a checked guardrail result. Raises InvalidRunState."""
-    return _checked(StoredGuardrail, data)
-
-
 def restore(
     make: type[RunState[Any]],
     agent: Agent[Any],
@@ -311,15 +142,8 @@ def restore(
         wrapper, [], agent, head.max_turns, history=history, run_id=head.run_id
     )
     _Restoring(state, head, log_of, renames or {}).fill()
-    _count_requests(wrapper.usage, state)
+    count_requests(wrapper.usage, state)
     return state
-
-
-def _count_requests(usage: Usage, state: RunState[Any]) -> None:
-    """Put an entry into `usage` for each request whose record `state` holds."""
-    usage.request_usage_entries += [
-        as_request(_usage_of(record)) for record in state.responses
-    ]
 
 
 class _Restoring:
@@ -410,12 +234,12 @@ class _Restoring:
                 agent,
                 raw,
                 raw.get("output"),
-                call_key=self._key(_text(raw, "call_id")),
+                call_key=self._key(text_in(raw, "call_id")),
                 outcome=stored.outcome or OutcomeKind.SUCCEEDED,
                 custom_data=stored.custom_data,
             )
         if kind is HandoffOutputItem:
-            key = self._key(_text(raw, "call_id"))
+            key = self._key(text_in(raw, "call_id"))
             target = self._agent_of_item(stored.target)
             return HandoffOutputItem(agent, raw, agent, target, call_key=key)
         return kind(agent, raw, call_key=self._call_key(kind, raw))
@@ -426,12 +250,12 @@ class _Restoring:
         ):
             if raw.get("type") == "function_call":
                 for name in ("name", "arguments"):
-                    _text(raw, name)
-            return self._key(_text(raw, "call_id"))
+                    text_in(raw, name)
+            return self._key(text_in(raw, "call_id"))
         if kind is MCPApprovalRequestItem:
-            return self._key(_text(raw, "id"))
+            return self._key(text_in(raw, "id"))
         if kind is MCPApprovalResponseItem:
-            return self._key(_text(raw, "approval_request_id"))
+            return self._key(text_in(raw, "approval_request_id"))
         return ""
 
     def _key(self, call_id: str) -> str:
@@ -453,9 +277,26 @@ class _Restoring:
             raise InvalidRunState(
                 f"The state's open call {stored.key!r} has an output."
             )
-        raw = self.calls[stored.key].raw
-        tool = self._tool(stored)
-        name, arguments = self._what_it_asks(stored, raw)
+        call, tool = self._call(stored, self.calls[stored.key].raw)
+        open_call = OpenCall(
+            call=call,
+            in_doubt=stored.in_doubt,
+            verdict=stored.verdict.verdict() if stored.verdict else None,
+        )
+        self.state.open[stored.key] = open_call
+        if stored.nested is not None:
+            open_call.nested = self._nested(stored, tool)
+
+    def _call(
+        self, stored: StoredCall, raw: JSONObject
+    ) -> tuple[Call, FunctionTool | None]:
+        """Return the call that `raw` asks for, and the tool it is of.
+
+        Raises UserError when the tool has changed, ModelBehaviorError when the call is
+        not the one that was stored.
+        """
+        tool = tool_called(self.state.current_agent, stored, self.state.renamed_tools)
+        name, arguments = what_it_asks(self.state.current_agent, stored, raw)
         call = Call(
             key=stored.key,
             call_id=str(raw["id" if stored.kind is CallKind.HOSTED_MCP else "call_id"]),
@@ -475,53 +316,7 @@ class _Restoring:
                 f"The call {stored.key!r} of {stored.tool!r} is not the one this state "
                 "recorded: its tool, agent or arguments differ."
             )
-        open_call = OpenCall(
-            call=call,
-            in_doubt=stored.in_doubt,
-            verdict=stored.verdict.verdict() if stored.verdict else None,
-        )
-        self.state.open[stored.key] = open_call
-        if stored.nested is not None:
-            open_call.nested = self._nested(stored, tool)
-
-    def _what_it_asks(self, stored: StoredCall, raw: JSONObject) -> tuple[str, str]:
-        """Return the name and the arguments that a call's item has."""
-        if stored.kind is not CallKind.LOCAL:
-            return name_called(raw), _text(raw, "arguments")
-        agent = self.state.current_agent
-        tool = local_tool_of(agent.tools, raw)
-        if tool is None:
-            raise CodeChanged(
-                f"The run waits in a call of {stored.tool!r}, which agent "
-                f"{agent.name!r} no longer has; put the tool back, or stop the run."
-            )
-        return stored.tool, tool.arguments(raw)
-
-    def _tool(self, stored: StoredCall) -> FunctionTool | None:
-        """Return the tool an open call is of. Raises UserError when it has changed."""
-        agent = self.state.current_agent
-        if stored.kind is CallKind.HANDOFF:
-            _check_handoff(agent, stored.tool)
-            return None
-        if not stored.schema_hash or stored.kind is CallKind.HOSTED_MCP:
-            return None
-        name = self.state.renamed_tools.get(stored.tool, stored.tool)
-        tool = agent.function_tool_named(name)
-        if tool is None and agent.mcp_servers:
-            return None  # its server is asked for it when the call is about to run
-        if tool is None:
-            raise CodeChanged(
-                f"The run waits in a call of {stored.tool!r}, which agent "
-                f"{agent.name!r} no longer has; put the tool back, say with "
-                'renames={"tools": {old: new}} what it is called now, or stop the run.'
-            )
-        if tool.schema_hash_as(stored.tool) != stored.schema_hash:
-            raise CodeChanged(
-                f"The parameters of {stored.tool!r} have changed since the run called "
-                f"it: {difference(stored.parameters, tool.params_json_schema)}. "
-                "Put the tool back as it was, or stop the run."
-            )
-        return tool
+        return call, tool
 
     def _nested(self, stored: StoredCall, tool: FunctionTool | None) -> RunState[Any]:
         head = stored.nested
@@ -546,7 +341,7 @@ class _Restoring:
             frame=stored.key,
         )
         _Restoring(nested, head, self.log_of, self.renames).fill()
-        _count_requests(outer.usage, nested)
+        count_requests(outer.usage, nested)
         return nested
 
 
@@ -565,24 +360,6 @@ def _in_order(
             raise InvalidRunState("The state's order of outputs is broken.")
         ordered[order.start : end] = [moved[key] for key in order.keys]
     return ordered
-
-
-def key_of(frame: str, call_id: str) -> str:
-    """Return the key of a call: its id behind the keys of the frames it is in.
-
-    A `/` in an id is written as `%2F`, so that no id reaches into another frame.
-    """
-    own = call_id.replace("%", "%25").replace("/", "%2F")
-    return f"{frame}/{own}" if frame else own
-
-
-def _check_handoff(agent: Agent[Any], tool_name: str) -> None:
-    names = agent.handoff_names()
-    if tool_name not in names:
-        raise CodeChanged(
-            f"The run is about to hand over with {tool_name!r}, which agent "
-            f"{agent.name!r} no longer has; it has: {', '.join(names) or 'none'}."
-        )
 
 
 def _sticky(stored: StoredSticky) -> StickyVerdict:
@@ -623,85 +400,3 @@ def _read_context(
             "context_deserializer that reads it, or a context_override."
         )
     return stored
-
-
-def _parsed(given: Any) -> JSONObject:
-    """Return the state as JSON that holds no NaN, no cycle and no hostile depth."""
-    try:
-        text = given if isinstance(given, str) else json.dumps(given, allow_nan=False)
-        data = json.loads(text, parse_constant=_refuse)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidRunState(f"The state is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise InvalidRunState(f"The state is {type(data).__name__}, not an object.")
-    return data
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _checked(model: type[M], data: Mapping[str, Any]) -> M:
-    try:
-        return model.model_validate(data)
-    except (ValidationError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise InvalidRunState("The state is nested too deep.") from error
-        fault = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, fault["loc"])) or "the state"
-        raise InvalidRunState(f"The state is broken at {place}: {fault['msg']}.") from (
-            error
-        )
-
-
-def responses_of(state: RunState[Any]) -> list[ModelResponse]:
-    """Return the model's answers, rebuilt from the items. Raises InvalidRunState."""
-    items = state.transcript.items
-    return [
-        ModelResponse(
-            output=[item.raw_item for item in items[start:end]],
-            usage=_usage_of(record),
-            response_id=record.get("response_id"),
-            request_id=record.get("request_id"),
-        )
-        for record, start, end in _spans(state)
-    ]
-
-
-def _usage_of(record: JSONObject) -> Usage:
-    try:
-        return Usage.from_totals(record.get("usage") or {})
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InvalidRunState(f"The state's usage is broken: {error}.") from error
-
-
-def _spans(state: RunState[Any]) -> list[tuple[JSONObject, int, int]]:
-    """Return each answer's record with the range of its items."""
-    spans, end = [], state.input_count
-    for record in state.responses:
-        start, count = record.get("at"), record.get("items", 0)
-        if not isinstance(count, int):
-            raise InvalidRunState("The state's answers are broken at items.")
-        if not isinstance(start, int):
-            start = _next_answer(state, end)
-        end = start + count
-        spans.append((record, start, end))
-    return spans
-
-
-def _next_answer(state: RunState[Any], start: int) -> int:
-    # Schema 1.0 did not say where an answer begins: after outputs and inputs.
-    items = state.transcript.items
-    while start < len(items) and items[start].type in (
-        "input_item",
-        "tool_call_output_item",
-    ):
-        start += 1
-    return start
-
-
-def _text(raw: JSONObject, key: str) -> str:
-    value = raw.get(key)
-    if not isinstance(value, str):
-        raise InvalidRunState(f"The state holds a tool item without a text {key!r}.")
-    return value

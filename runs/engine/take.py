@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .answer import Answer, answer_in
-from .calls import Call, CallKind, Review, Verdict, VerdictKind
+from .calls import CALLED_HERE, Call, CallKind, Review, Verdict, VerdictKind, key_of
 from .conclude import needs_nothing_more
 from .digest import JSONObject, call_digest
 from .drive import Drive
@@ -35,7 +35,6 @@ from .items import (
 from .local_calls import decided_in_code
 from .local_tools import local_tool_of
 from .models.interface import ModelResponse
-from .restore import CALLED_HERE, key_of
 from .state import RunState
 from .tool_contexts import tool_context
 from .tool_guardrails import run_tool_input_guardrails
@@ -82,18 +81,24 @@ async def take_answer(
         state.answer = answer
         if answer is not None and needs_nothing_more(run):
             state.finish(answer.output)
-    for item, name in made:
-        if not isinstance(item, CompactionItem):
-            await run.emit(RunItemStreamEvent(name, item))
-    for call in calls:
-        if call.gated and call.key not in verdicts:
-            asked = state.approval_item(call)
-            await run.announce(RunItemStreamEvent("approval_requested", asked))
+    await _tell(run, made, [call for call in calls if call.key not in verdicts])
     if fault is not None:
         refused = isinstance(fault, ModelRefusalError)
         await handled(
             run, "model_refusal" if refused else "invalid_final_output", fault
         )
+
+
+async def _tell(
+    run: Drive, made: Sequence[tuple[RunItem, ItemEventName]], undecided: Sequence[Call]
+) -> None:
+    for item, name in made:
+        if not isinstance(item, CompactionItem):
+            await run.emit(RunItemStreamEvent(name, item))
+    for call in undecided:
+        if call.gated:
+            asked = run.state.approval_item(call)
+            await run.announce(RunItemStreamEvent("approval_requested", asked))
 
 
 def _item(

@@ -7,7 +7,9 @@ Appending and reading cost the same however long the run is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .digest import JSONObject
@@ -117,3 +119,18 @@ class Transcript:
         if self.reasoning_ids == "omit" and isinstance(item, ReasoningItem):
             return {key: value for key, value in raw.items() if key != "id"}
         return raw
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """How often which tool was called in a run."""
+
+    snapshot: Mapping[str, Sequence[str]]
+
+    @property
+    def tool_counts(self) -> dict[str, int]:
+        return dict(Counter(name for used in self.snapshot.values() for name in used))
+
+    @property
+    def total_calls(self) -> int:
+        return sum(len(used) for used in self.snapshot.values())

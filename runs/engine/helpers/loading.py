@@ -10,8 +10,8 @@ from ..agent import Agent
 from ..digest import JSONObject
 from ..errors import AgentsException, InvalidRunState
 from ..migrate import migrate_state
-from ..restore import read_head
 from ..state import RunState
+from ..stored import read_head
 
 
 async def load_state_with_migration(
