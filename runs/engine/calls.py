@@ -204,8 +204,11 @@ class StickyVerdict:
 
     @property
     def scope(self) -> str:
-        """What it covers, in words: this agent's tool, for the rest of this run."""
-        return f"every call of {self.tool} by {self.agent_path} in this run"
+        """What it covers, in words.
+
+        The run is the agent's own: for an agent used as a tool, one use of it.
+        """
+        return f"every call of {self.tool} by {self.agent_path}, until its run ends"
 
 
 def key_of(frame: str, call_id: str) -> str:

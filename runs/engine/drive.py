@@ -49,6 +49,8 @@ class Control:
     stop_grace_s: float = 30.0
     """How long started tools may still take once the run is stopped."""
     pause_after_turn: bool = False
+    reviewer_stopped: bool = False
+    """A rejection somewhere ends the whole run: no model of it is asked again."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the state changes and the change is stored: one order for both."""

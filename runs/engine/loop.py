@@ -41,6 +41,8 @@ async def step(run: Drive) -> bool:
     state = run.state
     run.spans.begin_agent(state.current_agent)
     await settle_calls(run, run_frame)
+    if run.control.reviewer_stopped:
+        return state.is_done
     await hand_over(run)
     if state.open:
         return False

@@ -83,8 +83,9 @@ class _Settling:
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to start."""
-        stopped = self.run.control.stopping.is_set() or self.run.state.stop_reason
-        return bool(self.failures or stopped)
+        control = self.run.control
+        stopped = control.stopping.is_set() or control.reviewer_stopped
+        return bool(self.failures or stopped or self.run.state.stop_reason)
 
     async def look_up(self) -> None:
         """Take in what has been decided by now."""
@@ -197,6 +198,7 @@ async def _close(run: Drive, call: Call, ended: CallEnded) -> None:
         ]
         entries.append(run.state.close_call(call, item))
         if ended.stops:
+            run.control.reviewer_stopped = True
             run.state.stop_reason = f"A reviewer rejected {call.tool} and stopped here."
         await run.journal(
             run.ports.journal.record(run.state.root, call, ended.outcome, entries)
@@ -305,11 +307,15 @@ async def _run_once(
     if tool is None:
         raw = call_raw(run, call)
         return await run_local(run, call, raw, claim.idempotency_key)
-    if tool.agent_tool is not None:
-        return await run_frame(run, tool, open_call)
     edited = open_call.verdict.arguments if open_call.verdict else None
-    ended = await run_tool(run, tool, call, edited, claim.idempotency_key)
-    return ended if edited is None else ended.told(told_of_edit(edited))
+    ended: CallEnded | None
+    if tool.agent_tool is not None:
+        ended = await run_frame(run, tool, open_call)
+    else:
+        ended = await run_tool(run, tool, call, edited, claim.idempotency_key)
+    if ended is None or edited is None:
+        return ended
+    return ended.told(told_of_edit(edited))
 
 
 async def _tool_of(run: Drive, call: Call) -> tuple[FunctionTool | None, str]:
