@@ -76,7 +76,7 @@ class Drive:
     resumed: bool = False
     """True until what was decided while the run waited has been looked up."""
     trace: Trace | None = None
-    """The trace it is told in, once it has begun; None when tracing is off."""
+    """The trace it is told in, once it has begun."""
     spans: RunSpans = field(init=False)
     agent_started: bool = False
     """True once the hooks were told that the present agent works in this stretch."""

@@ -7,7 +7,7 @@ written as; `raw_item` gives the typed form of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from openai.types.responses import (
@@ -20,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .calls import Call, OutcomeKind
 from .digest import JSONObject
+from .errors import UserError
 from .tool_outputs import encode_output
 
 if TYPE_CHECKING:
@@ -395,10 +396,20 @@ def message_raw(text: str) -> JSONObject:
 
 
 def input_items(given: str | Sequence[JSONObject]) -> list[JSONObject]:
-    """Return a run's input as items; a text becomes one user message."""
+    """Return a run's input as items; a text becomes one user message.
+
+    Raises UserError for an item that is neither a dict nor the openai client's.
+    """
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
-    return [plain_item(item) for item in given]
+    items = [plain_item(item) for item in given]
+    for item in items:
+        if not isinstance(item, Mapping):
+            raise UserError(
+                f"An input item is a dict or an object of the openai client, not "
+                f"{item!r:.80}."
+            )
+    return items
 
 
 class ItemHelpers:

@@ -121,7 +121,7 @@ class RunResultBase(Generic[TContext]):
 
     @property
     def trace(self) -> Trace | None:
-        """The trace of the run; None when tracing is off."""
+        """The trace of the run; a NoOpTrace when tracing is off."""
         return self._trace
 
     def final_output_as(self, cls: type[T], raise_if_incorrect_type: bool = False) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -242,7 +243,7 @@ def _prepared(
     check_agent(agent)
     config = RunConfig.of(run_config)
     if session_settings is not None:
-        config.session_settings = session_settings
+        config = dataclasses.replace(config, session_settings=session_settings)
     server = ServerConversation.of(
         conversation_id, previous_response_id, auto_previous_response_id
     )
@@ -255,7 +256,10 @@ def _prepared(
         wrapper = _wrapped(context)
         state = RunState(wrapper, given, agent, _turns(turns), server=server)
     check_session(session, state.server)
-    state.remember_serializers(context_serializer, context_deserializer)
+    as_stored = isinstance(given, RunState) and context is None
+    state.remember_serializers(
+        context_serializer, context_deserializer if as_stored else None
+    )
     return Drive(
         state=state,
         go=drive,
@@ -286,7 +290,7 @@ def _turns(turns: int | None) -> int | None:
 def _check_input(given: object) -> None:
     if isinstance(given, str):
         return
-    if isinstance(given, Mapping) or not isinstance(given, Sequence):
+    if isinstance(given, Mapping | bytes) or not isinstance(given, Sequence):
         raise UserError(
             "A run's input is a text, a list of items or a RunState, "
             f"not {given!r:.80}."

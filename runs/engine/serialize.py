@@ -37,15 +37,23 @@ class Writing:
 
 def head_of(state: RunState[Any], **options: Any) -> JSONObject:
     """Return everything but the items; its size does not grow with the run."""
-    return _head(state, Writing(**options))
+    return _head(state, _writing(state, **options))
 
 
 def to_json(state: RunState[Any], **options: Any) -> JSONObject:
-    return copy.deepcopy(_whole(state, Writing(whole=True, **options)))
+    return copy.deepcopy(_whole(state, _writing(state, whole=True, **options)))
 
 
 def to_string(state: RunState[Any], **options: Any) -> str:
     return json.dumps(to_json(state, **options), indent=2)
+
+
+def _writing(
+    state: RunState[Any], *, context_serializer: Any = None, **options: Any
+) -> Writing:
+    """Return how `state` is written: the serializer it remembers is its default."""
+    serializer = context_serializer or state.context_serializer
+    return Writing(context_serializer=serializer, **options)
 
 
 def copy_of(usage: Usage) -> Usage:

@@ -155,8 +155,15 @@ def _without_repeats(
     return kept
 
 
+_WHAT_IS_ASKED = (
+    "type", "namespace", "name", "server_label", "arguments", "input", "action",
+    "operation", "caller",
+)  # fmt: skip
+"""What makes a call the one it is, of every type; the rest is its server's."""
+
+
 def _asks_for(item: RunItem) -> tuple[Any, ...]:
-    return tuple(item.raw.get(name) for name in ("type", "name", "arguments"))
+    return tuple(item.raw.get(name) for name in _WHAT_IS_ASKED)
 
 
 def _answer(
