@@ -1,0 +1,213 @@
+"""Arguments that a person changes when approving a call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from runs.engine import (
+    CustomTool,
+    Runner,
+    RunState,
+    UserError,
+    function_tool,
+    tool_input_guardrail,
+)
+from runs.engine.tool_guardrails import ToolGuardrailFunctionOutput
+
+from .scripted import (
+    END,
+    Support,
+    approved,
+    call,
+    call_ids,
+    paused,
+    refund,
+    reread,
+    scripted,
+    told,
+    waiting,
+)
+
+
+class Order(BaseModel):
+    id: str = Field(pattern="^A")
+
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"order_id": "A1"}, "amount_eur"),
+        ({"order_id": 7, "amount_eur": 1.0}, "order_id"),
+        ({"order_id": "A1", "amount_eur": 1.0, "to": "me"}, "to"),
+        ({"order_id": "A1", "amount_eur": float("nan")}, "JSON"),
+        ({"order_id": "A1", "amount_eur": object()}, "JSON"),
+        ("{", "refund"),
+        ("[]", "refund"),
+        ("", "refund"),
+        ("null", "refund"),
+    ],
+)
+async def test_an_edit_that_the_tool_does_not_take_is_refused_and_decides_nothing(
+    arguments: Any, fault: str
+) -> None:
+    support = Support([refund("c1")], END)
+    state = await paused(support.agent)
+
+    with pytest.raises(UserError, match=fault):
+        state.approve(waiting(state), arguments=arguments)
+
+    assert call_ids(state.get_interruptions()) == ["c1"]
+
+
+async def test_an_edit_may_be_given_as_text() -> None:
+    support = Support([refund("c1")], END)
+    state = await paused(support.agent)
+
+    text = '{"order_id": "A2", "amount_eur": 3}'
+    state.approve(waiting(state), arguments=text)
+    await Runner.run(support.agent, state)
+
+    assert support.done == ["refund A2 3.0"]
+    assert text in support.told()["c1"]
+
+
+async def test_always_keeps_the_approval_and_not_the_edit() -> None:
+    support = Support([refund("c1", "A1", 500)], [refund("c2", "A2", 7)], END)
+    state = await paused(support.agent)
+
+    edit = {"order_id": "A1", "amount_eur": 50}
+    state.approve(waiting(state), always_approve=True, arguments=edit)
+    await Runner.run(support.agent, await reread(support.agent, state))
+
+    assert support.done == ["refund A1 50.0", "refund A2 7.0"]
+    assert "person" not in support.told()["c2"]
+
+
+async def test_a_later_plain_approval_takes_the_edit_back() -> None:
+    support = Support([refund("c1")], END)
+    state = await paused(support.agent)
+    item = waiting(state)
+
+    state.approve(item, arguments={"order_id": "A9", "amount_eur": 1})
+    state.approve(item)
+    await Runner.run(support.agent, state)
+
+    assert support.done == ["refund A1 5.0"]
+
+
+async def test_an_edit_mends_malformed_arguments() -> None:
+    support = Support([call("refund", "c1")], END)
+    state = await paused(support.agent)
+
+    state.approve(waiting(state), arguments={"order_id": "A1", "amount_eur": 2})
+    await Runner.run(support.agent, state)
+
+    assert support.done == ["refund A1 2.0"]
+
+
+async def test_the_tool_its_guardrails_and_hooks_see_what_runs() -> None:
+    seen: list[str] = []
+
+    @tool_input_guardrail
+    def look(data: Any) -> ToolGuardrailFunctionOutput:
+        seen.append(data.context.tool_arguments)
+        return ToolGuardrailFunctionOutput.allow()
+
+    support = Support([refund("c1")], END)
+    support.agent.tools[0].tool_input_guardrails = [look]
+    state = await paused(support.agent)
+
+    state.approve(waiting(state), arguments={"order_id": "A2", "amount_eur": 3})
+    await Runner.run(support.agent, state)
+
+    assert [json.loads(text)["order_id"] for text in seen] == ["A2"]
+
+
+async def test_an_edit_is_checked_in_its_parts() -> None:
+    @function_tool(needs_approval=True, strict_mode=False)
+    def refund(order: Order) -> str:
+        return f"refunded {order.id}"
+
+    agent = scripted([call("refund", "c1", order={"id": "A1"})], END, tools=[refund])
+    state = await paused(agent)
+
+    with pytest.raises(UserError, match="order.id"):
+        state.approve(waiting(state), arguments={"order": {"id": "B1"}})
+    state.approve(waiting(state), arguments={"order": {"id": "A2"}})
+    await Runner.run(agent, state)
+
+    assert told(agent)["c1"].endswith("refunded A2")
+
+
+async def test_an_edit_of_parts_of_content_stands_before_them() -> None:
+    @function_tool(needs_approval=True)
+    def draw(what: str) -> Any:
+        return [
+            {"type": "text", "text": f"a {what}"},
+            {"type": "image", "image_url": "data:image/png;base64,AA=="},
+        ]
+
+    agent = scripted([call("draw", "c1", what="cat")], END, tools=[draw])
+    state = await paused(agent)
+
+    state.approve(waiting(state), arguments={"what": "dog"})
+    await Runner.run(agent, state)
+
+    first, second, third = told(agent)["c1"]
+    assert "person" in first["text"]
+    assert (second["text"], third["type"]) == ("a dog", "input_image")
+
+
+async def test_a_call_without_json_arguments_takes_no_edit() -> None:
+    raw = {
+        "type": "custom_tool_call",
+        "name": "sql",
+        "call_id": "c1",
+        "input": "drop",
+        "id": "x1",
+    }
+    tool = CustomTool("sql", "", lambda ctx, text: text, needs_approval=True)
+    agent = scripted([custom(raw)], END, tools=[tool])
+    state = await paused(agent)
+
+    with pytest.raises(UserError, match="approve or reject it as it is"):
+        state.approve(waiting(state), arguments={"input": "select"})
+
+
+def custom(raw: dict[str, Any]) -> Any:
+    from openai.types.responses import ResponseCustomToolCall
+
+    return ResponseCustomToolCall.model_validate(raw)
+
+
+async def test_an_edit_of_a_renamed_tool_is_checked_by_its_schema() -> None:
+    support = Support([refund("c1")], END)
+    saved = (await paused(support.agent)).to_json()
+    support.agent.tools[0].name = "pay_back"
+    renames = {"tools": {"refund": "pay_back"}}
+    state = await RunState.from_json(support.agent, saved, renames=renames)
+
+    with pytest.raises(UserError, match="amount_eur"):
+        state.approve(waiting(state), arguments={"order_id": "A1"})
+
+
+async def test_an_edit_in_a_stored_state_is_checked_where_it_runs() -> None:
+    support = Support([refund("c1")], END)
+    state = await paused(support.agent)
+    state.approve(waiting(state), arguments={"order_id": "A1", "amount_eur": 1})
+    saved = state.to_json()
+    saved["open"][0]["verdict"]["arguments"] = '{"order_id": 5}'
+
+    result = await approved(
+        support.agent, await RunState.from_json(support.agent, saved)
+    )
+
+    assert result.final_output == "end"
+    assert support.done == []
