@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .errors import ModelBehaviorError, ModelRefusalError
 from .items import MessageOutputItem, RunItem, model_text, refusal_of
-from .output import AgentOutputSchema, output_schema_of
+from .output import AgentOutputSchema, AgentOutputSchemaBase, output_schema_of
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -83,8 +83,8 @@ def typed_output(agent: Agent[Any], stored: Any) -> Any:
     kind: Any = agent.output_type
     if stored is None or kind is None or kind is str:
         return stored
-    if schema := getattr(kind, "output_type", None):
-        kind = schema
+    if isinstance(kind, AgentOutputSchemaBase):
+        kind = getattr(kind, "output_type", Any)
     try:
         return TypeAdapter(kind).validate_python(stored)
     except (ValidationError, TypeError, ValueError):

@@ -13,11 +13,11 @@ from .digest import JSONObject, MalformedArguments, parse_arguments
 from .errors import UserError
 
 if TYPE_CHECKING:
-    from .agent import Agent
+    from .tools import FunctionTool
 
 
 def checked_arguments(
-    agent: Agent[Any], call: Call, arguments: str | Mapping[str, Any]
+    tool: FunctionTool | None, call: Call, arguments: str | Mapping[str, Any]
 ) -> str:
     """Return `arguments` as the text that runs in place of the call's own.
 
@@ -33,7 +33,7 @@ def checked_arguments(
         parsed = parse_arguments(text)
     except MalformedArguments as error:
         raise UserError(f"{call.tool} was not approved: {error}") from error
-    if fault := fault_in(schema_of(agent, call.tool), parsed):
+    if fault := fault_in(schema_of(tool), parsed):
         raise UserError(f"{call.tool} does not take these arguments: {fault}.")
     return text
 
@@ -47,16 +47,12 @@ def fault_in(schema: JSONObject, arguments: JSONObject) -> str | None:
     return None
 
 
-def schema_of(agent: Agent[Any], tool_name: str) -> JSONObject:
-    """Return the parameter schema of the agent's tool; {} where it is not known here.
+def schema_of(tool: FunctionTool | None) -> JSONObject:
+    """Return the tool's parameter schema; {} for one that is not known here.
 
     A tool of an MCP server is known to its server only: that checks the arguments.
     """
-    for tool in agent.tools:
-        if tool.name == tool_name:
-            schema: JSONObject = getattr(tool, "params_json_schema", {})
-            return schema
-    return {}
+    return tool.params_json_schema if tool else {}
 
 
 def _written(call: Call, arguments: Mapping[str, Any]) -> str:

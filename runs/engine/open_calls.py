@@ -10,10 +10,19 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .calls import Call, CallKind, OpenCall, StickyVerdict, Verdict, VerdictKind
+from .calls import (
+    Call,
+    CallKind,
+    OpenCall,
+    Risk,
+    StickyVerdict,
+    Verdict,
+    VerdictKind,
+)
 from .edits import checked_arguments
 from .errors import UserError
 from .items import ToolApprovalItem
+from .tools import FunctionTool, tools_by_name
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -36,6 +45,8 @@ class OpenCalls:
         self.open: dict[str, OpenCall] = {}
         self.sticky: list[StickyVerdict] = []
         """Standing verdicts, oldest first."""
+        self.renamed_tools: Mapping[str, str] = {}
+        """New names of tools by the names that stored calls have for them."""
         self._started: set[str] = set()
 
     @property
@@ -137,7 +148,8 @@ class OpenCalls:
         owner, open_call = found
         text = None
         if arguments is not None:
-            text = checked_arguments(owner.current_agent, open_call.call, arguments)
+            tool = owner.tool_named(open_call.call.tool)
+            text = checked_arguments(tool, open_call.call, arguments)
         verdict = Verdict(kind=VerdictKind.APPROVE, arguments=text)
         owner._decide(open_call, verdict, always=always_approve)
 
@@ -189,6 +201,11 @@ class OpenCalls:
                 return owner.verdict_on(open_call)
         return self._standing(self.agent_path, tool_name)
 
+    def tool_named(self, called: str) -> FunctionTool | None:
+        """Return the function tool that a call of `called` is of, by its name now."""
+        name = self.renamed_tools.get(called, called)
+        return tools_by_name(self.current_agent.tools).get(name)
+
     def _pending(self, item: ToolApprovalItem) -> tuple[OpenCalls, OpenCall] | None:
         """Return the open call that `item` stands for; None when it is open no more."""
         if not isinstance(item, ToolApprovalItem):
@@ -201,9 +218,15 @@ class OpenCalls:
         return found
 
     def _decide(self, open_call: OpenCall, verdict: Verdict, *, always: bool) -> None:
+        call = open_call.call
+        if always and call.review.risk == Risk.CRITICAL:
+            raise UserError(
+                f"{call.tool} is critical: each of its calls is decided on its own; "
+                "leave the always_ argument out."
+            )
         open_call.verdict = verdict
+        open_call.in_doubt = open_call.held = False
         if always:
-            call = open_call.call
             standing = dataclasses.replace(verdict, arguments=None, stop=False)
             self.sticky.append(
                 StickyVerdict(

@@ -91,8 +91,6 @@ class RunState(OpenCalls, Generic[TContext]):
         self.trace_state: TraceState | None = None
         self.context_serializer: Any = None
         """Writes the context where `to_json` is given no serializer of its own."""
-        self.renamed_tools: Mapping[str, str] = {}
-        """New names of tools by the names that stored calls have for them."""
         self.transcript = Transcript(history)
         self._calls: dict[str, RunItem] = {}
         self._tools_used: dict[str, list[str]] | None = None
