@@ -6,6 +6,8 @@ settled, so that a paused run leaves no orphan there.
 
 from __future__ import annotations
 
+import logging
+
 from .drive import Drive
 from .errors import UserError
 from .server import ServerConversation
@@ -17,6 +19,8 @@ from .sessions import (
     storable,
 )
 from .view import View
+
+logger = logging.getLogger(__name__)
 
 
 def check_session(session: Session | None, server: ServerConversation | None) -> None:
@@ -31,7 +35,15 @@ def check_session(session: Session | None, server: ServerConversation | None) ->
 async def recall(run: Drive) -> None:
     """Let a run that begins read what its session holds, before its own input."""
     state = run.state
-    if run.session is None or run.resumed or state.turn or state.session_saved:
+    if run.session is None:
+        if state.session_id is not None:
+            logger.warning(
+                "A run goes on without its session, which will miss the rest of it.",
+                extra={"session_id": state.session_id},
+            )
+        return
+    state.session_id = run.session.session_id
+    if run.resumed or state.turn or state.session_saved:
         return
     prepared = await prepare_input(
         run.session,

@@ -22,10 +22,21 @@ SCHEMA_VERSION_SUMMARIES = {
 SUPPORTED_SCHEMA_VERSIONS = frozenset(SCHEMA_VERSION_SUMMARIES)
 CURRENT_SCHEMA_VERSION = "1.1"
 
+SERIALIZED_TEXT = "$text"
+"""Key of a context that its serializer wrote as a text."""
+
 
 def _from_1_0(state: JSONObject) -> JSONObject:
     # Input guardrails did not exist: whatever was begun had nothing to pass.
-    return {**state, "$schemaVersion": "1.1", "input_checked": True}
+    context = state.get("context")
+    if isinstance(context, dict) and context.keys() == {"text"}:
+        context = {SERIALIZED_TEXT: context["text"]}
+    return {
+        **state,
+        "$schemaVersion": "1.1",
+        "input_checked": True,
+        "context": context,
+    }
 
 
 _TO_NEXT: dict[str, Callable[[JSONObject], JSONObject]] = {"1.0": _from_1_0}

@@ -62,6 +62,7 @@ _TAKEN_AS_STORED = (
     "turn",
     "is_done",
     "stop_reason",
+    "session_id",
     "input_checked",
     "last_response_id",
     "session_saved",
@@ -391,9 +392,9 @@ def _read_context(
         return override
     if stored is None:
         return None
-    as_text = set(stored) == {"text"}
+    as_text = set(stored) == {SERIALIZED_TEXT}
     if deserializer is not None:
-        return deserializer(stored["text"] if as_text else stored)
+        return deserializer(stored[SERIALIZED_TEXT] if as_text else stored)
     if strict and as_text:
         raise UserError(
             "The state's context was written by a serializer; give the "

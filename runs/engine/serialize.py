@@ -16,7 +16,7 @@ from .digest import JSONObject
 from .edits import schema_of
 from .errors import UserError
 from .guardrail_log import results_to_json
-from .migrate import CURRENT_SCHEMA_VERSION
+from .migrate import CURRENT_SCHEMA_VERSION, SERIALIZED_TEXT
 from .usage import Usage
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def _rarely(state: RunState[Any], how: Writing) -> JSONObject:
         found["answer"] = {"output": output, "from_tools": state.answer.from_tools}
     if state.input_is_text:
         found["input_is_text"] = True
+    if state.session_id is not None:
+        found["session_id"] = state.session_id
     if state.stop_reason is not None:
         found["stop_reason"] = state.stop_reason
     if state.server is not None:
@@ -223,7 +225,7 @@ def _context(context: Any, how: Writing) -> JSONObject | None:
 
 def _serialized(written: Any) -> JSONObject:
     if isinstance(written, str):
-        return {"text": written}
+        return {SERIALIZED_TEXT: written}
     if not isinstance(written, Mapping):
         raise UserError(
             f"The context serializer gave {type(written).__name__}; "

@@ -27,6 +27,7 @@ from .items import (
     ToolApprovalItem,
     input_items,
 )
+from .migrate import SERIALIZED_TEXT
 from .open_calls import OpenCalls
 from .ports import LogEntry
 from .server import ServerConversation
@@ -86,6 +87,8 @@ class RunState(OpenCalls, Generic[TContext]):
         """One record an answer: turn, response_id, at, items (how many), usage."""
         self.guardrails = GuardrailResults()
         self.server = server
+        self.session_id: str | None = None
+        """Of the session it began with, which is to be given again on resume."""
         self.session_saved = 0
         """How many of its items a session holds already."""
         self.trace_state: TraceState | None = None
@@ -362,8 +365,8 @@ class RunState(OpenCalls, Generic[TContext]):
         self.context_serializer = serializer or self.context_serializer
         if deserializer is not None and isinstance(self.context.context, Mapping):
             stored = dict(self.context.context)
-            as_text = set(stored) == {"text"}
-            self.set_context(deserializer(stored["text"] if as_text else stored))
+            as_text = set(stored) == {SERIALIZED_TEXT}
+            self.set_context(deserializer(stored[SERIALIZED_TEXT] if as_text else stored))
 
     def copy(self, parent: RunState[Any] | None = None) -> RunState[TContext]:
         """Return a state of its own: decisions on one say nothing to the other."""

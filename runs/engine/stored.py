@@ -114,6 +114,7 @@ class StoredState(_Stored):
     final_output: Any = None
     answer: StoredAnswer | None = None
     stop_reason: str | None = None
+    session_id: str | None = None
     input_checked: bool = False
     last_response_id: str | None = None
     open: list[StoredCall] = Field(default_factory=list)
