@@ -48,7 +48,10 @@ async def run_frame(
         with tool_span(run, call) as span:
             if open_call.nested is None:
                 await run.own_hooks.tool_start(context, run.state.current_agent, tool)
-                open_call.nested = await _opened(run, how, open_call)
+                nested = await _opened(run, how, open_call)
+                async with run.storing() as entries:
+                    open_call.nested = nested
+                    entries += [nested.entry(item) for item in nested.all_items]
             nested = open_call.nested
             async with _stream_to(how, call, nested) as emit:
                 await run.go(_stretch(run, how, nested, emit))

@@ -31,6 +31,7 @@ from .items import (
     ToolCallItem,
     ToolCallOutputItem,
 )
+from .migrate import SERIALIZED_TEXT
 from .registry import registered_agent
 from .responses import count_requests
 from .server import ServerConversation

@@ -137,6 +137,9 @@ def _rarely(state: RunState[Any], how: Writing) -> JSONObject:
         found["answer"] = {"output": output, "from_tools": state.answer.from_tools}
     if state.input_is_text:
         found["input_is_text"] = True
+    if state.parent is not None and state.history:
+        # What its session gave it; the root's is read anew wherever it is kept.
+        found["history"] = list(state.history)
     if state.session_id is not None:
         found["session_id"] = state.session_id
     if state.stop_reason is not None:

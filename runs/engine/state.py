@@ -366,7 +366,8 @@ class RunState(OpenCalls, Generic[TContext]):
         if deserializer is not None and isinstance(self.context.context, Mapping):
             stored = dict(self.context.context)
             as_text = set(stored) == {SERIALIZED_TEXT}
-            self.set_context(deserializer(stored[SERIALIZED_TEXT] if as_text else stored))
+            given = stored[SERIALIZED_TEXT] if as_text else stored
+            self.set_context(deserializer(given))
 
     def copy(self, parent: RunState[Any] | None = None) -> RunState[TContext]:
         """Return a state of its own: decisions on one say nothing to the other."""

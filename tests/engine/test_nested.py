@@ -27,7 +27,12 @@ from runs.engine import (
     function_tool,
     input_guardrail,
 )
-from runs.engine.testing import ModelStep, assistant_message
+from runs.engine.testing import (
+    ModelStep,
+    ScriptedModel,
+    assistant_message,
+    function_call,
+)
 
 from .scripted import (
     END,
@@ -621,3 +626,23 @@ async def test_a_handoff_inside_a_nested_run_is_resumed_in_its_target() -> None:
     assert result.final_output == "end"
     assert expert.done == ["refund A1 5.0"]
     assert told(outer) == {"r1": "paid"}
+
+
+async def test_the_input_of_an_inner_agent_is_in_the_log() -> None:
+    journal = InMemoryJournal()
+    inner: Agent[Any] = Agent(
+        name="Inner", model=ScriptedModel(steps=[[assistant_message("hi")]])
+    )
+    asked = [function_call("ask", {"input": "the task"}, call_id="c1")]
+    outer: Agent[Any] = Agent(
+        name="Outer",
+        tools=[inner.as_tool("ask", "Ask.")],
+        model=ScriptedModel(steps=[asked, [assistant_message("end")]]),
+    )
+
+    await Runner.run(outer, "go", ports=Ports(journal=journal))
+
+    items = [entry for entry in journal.entries if entry.kind == "item"]
+    first = next(entry for entry in items if entry.frame == "c1")
+    assert first.payload["type"] == "input"
+    assert first.payload["raw"] == {"role": "user", "content": "the task"}
