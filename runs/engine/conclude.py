@@ -36,8 +36,10 @@ async def tools_answer(run: Drive) -> None:
     state, agent = run.state, run.state.current_agent
     if agent.tool_use_behavior == "run_llm_again" or state.answer is not None:
         return
-    results = await _results(run)
-    decided = await final_output_of(agent.tool_use_behavior, state.context, results)
+    results = await run.unless_stopped(_results(run))
+    decided = await run.unless_stopped(
+        final_output_of(agent.tool_use_behavior, state.context, results)
+    )
     if not decided.is_final_output:
         return
     output = decided.final_output
@@ -84,7 +86,9 @@ async def conclude(run: Drive) -> None:
     if answer is None:
         return
     run.spans.end_turn()
-    await run.own_hooks.agent_end(context_of(state.context), agent, answer.output)
+    await run.unless_stopped(
+        run.own_hooks.agent_end(context_of(state.context), agent, answer.output)
+    )
     try:
         await _check_output(run, answer)
     except OutputGuardrailTripwireTriggered as error:

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from .callbacks import called
 from .context import ToolContext
 from .digest import JSONObject
 from .errors import UserError
-from .tools import FunctionTool, settled
+from .tools import FunctionTool
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ async def custom_data_of(
     given = FunctionToolCustomDataContext(
         context, tool, output, copy.deepcopy(raw_item)
     )
-    data = await settled(tool.custom_data_extractor(given))
+    what = f"The custom_data_extractor of {tool.name!r}"
+    data = await called(what, tool.custom_data_extractor, given)
     if not data:
         return None
     try:

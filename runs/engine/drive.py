@@ -15,6 +15,7 @@ from collections.abc import (
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .callbacks import contained
 from .cancel import cancel_all, is_leaked_cancel
 from .config import RunConfig
 from .errors import (
@@ -22,7 +23,6 @@ from .errors import (
     JournalFailed,
     ModelCallError,
     RunStopped,
-    UserError,
 )
 from .events import StreamEvent
 from .lifecycle import Hooks, RunHooksBase
@@ -134,7 +134,9 @@ class Drive:
             if asyncio.iscoroutine(work):
                 work.close()
             raise RunStopped("The run was stopped.")
-        task = asyncio.ensure_future(_contained(work))
+        task = asyncio.ensure_future(
+            contained("Code of the agent", _unless_cancelled(work))
+        )
         stop = asyncio.ensure_future(stopping.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,12 +146,27 @@ class Drive:
         finally:
             await cancel_all({task, stop})
 
+    async def within_grace(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` gives, which a stop leaves as long as a started tool.
 
-async def _contained(work: Awaitable[T]) -> T:
+        Raises RunStopped when it has not ended by then.
+        """
+        task = asyncio.ensure_future(contained("Code of the agent", work))
+        stop = asyncio.ensure_future(self.control.stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait({task}, timeout=self.control.stop_grace_s)
+            if not task.done():
+                raise RunStopped("The run was stopped.")
+            return task.result()
+        finally:
+            await cancel_all({task, stop})
+
+
+async def _unless_cancelled(work: Awaitable[T]) -> T:
     try:
         return await work
-    except SystemExit as error:
-        raise UserError(f"Code of the agent asked to exit ({error.code}).") from error
     except asyncio.CancelledError as error:
         if is_leaked_cancel():
             raise ModelCallError("The call of the model was cancelled.") from error

@@ -31,7 +31,7 @@ async def handled(
     said = RunErrorHandlerInput(
         error=error, context=state.context, run_data=_data_of(state)
     )
-    result = await handle(run.error_handlers, kind, said)
+    result = await run.unless_stopped(handle(run.error_handlers, kind, said))
     if result is None:
         if isinstance(error, NoOutput):
             return

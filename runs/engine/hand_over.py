@@ -102,12 +102,14 @@ async def _view(
         _check_server_keeps(handoff, config)
         return None
     data = _data(run, output)
-    chosen = await next_input(
-        handoff,
-        data,
-        run_filter=config.handoff_input_filter,
-        run_nests=config.nest_handoff_history,
-        history_mapper=config.handoff_history_mapper,
+    chosen = await run.unless_stopped(
+        next_input(
+            handoff,
+            data,
+            run_filter=config.handoff_input_filter,
+            run_nests=config.nest_handoff_history,
+            history_mapper=config.handoff_history_mapper,
+        )
     )
     return None if chosen is data else _as_view(run, data, chosen)
 

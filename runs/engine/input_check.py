@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from .callbacks import contained
 from .cancel import cancel_all
 from .drive import Drive
 from .guardrail_log import result_to_json
@@ -33,9 +34,7 @@ async def check_beside(run: Drive, asked: Coroutine[Any, Any, T]) -> T:
     if not guardrails:
         return await asked
     checks = asyncio.ensure_future(_check(run, guardrails))
-    for _ in range(HEAD_START):  # what says no at once saves the model's call
-        await asyncio.sleep(0)
-    answer = asyncio.ensure_future(asked)
+    answer = asyncio.ensure_future(contained("Code of the agent", _later(asked)))
     try:
         await asyncio.wait({checks, answer}, return_when=asyncio.FIRST_EXCEPTION)
         if checks.done():
@@ -43,6 +42,17 @@ async def check_beside(run: Drive, asked: Coroutine[Any, Any, T]) -> T:
         return answer.result()
     finally:
         await cancel_all({checks, answer})
+
+
+async def _later(asked: Coroutine[Any, Any, T]) -> T:
+    """Return what `asked` gives; a check that says no at once saves it."""
+    try:
+        for _ in range(HEAD_START):
+            await asyncio.sleep(0)
+    except BaseException:
+        asked.close()
+        raise
+    return await asked
 
 
 def _guardrails(run: Drive) -> list[InputGuardrail[Any]]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+from .callbacks import called
 from .calls import Outcome, OutcomeKind
 from .cancel import cancel_all, is_leaked_cancel
 from .context import ToolContext
@@ -21,7 +22,6 @@ from .tools import (
     InvalidToolArguments,
     ToolErrorFunction,
     default_tool_error_function,
-    settled,
 )
 
 STOPPED = "The run was stopped before this call ended; nobody saw how it ended."
@@ -122,8 +122,10 @@ def _has_result(task: asyncio.Future[Any]) -> bool:
 async def _contained(work: Awaitable[Any]) -> Any:
     try:
         return await work
-    except SystemExit as error:
-        # Out of a task it would end the loop, and every other run with it.
+    except (Exception, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # Out of a task an exit would end the loop, and every other run with it.
         raise RuntimeError(_named(error)) from error
 
 
@@ -179,7 +181,8 @@ async def _told(
     error: Exception,
 ) -> str:
     try:
-        return str(await settled(tell(context, error)))
+        what = f"The failure function of {tool.name!r}"
+        return str(await called(what, tell, context, error))
     except Exception as second:
         raise ToolFailed(
             f"Tool {tool.name!r} failed ({_named(error)}), and so did the function "

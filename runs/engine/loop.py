@@ -6,6 +6,7 @@ Each step is stored by the journal before the next one builds on it.
 from __future__ import annotations
 
 from .begin import begin
+from .callbacks import contained
 from .conclude import conclude, tools_answer
 from .drive import Drive
 from .errors import MaxTurnsExceeded
@@ -25,15 +26,19 @@ async def drive(run: Drive) -> None:
     error's `run_state` is the state to go on from.
     """
     try:
-        with spans_of_run(run):
-            await begin(run)
-            while not run.state.is_done and await step(run):
-                pass
-            if run.state.is_done:
-                await remember(run)
+        await contained("Code of the agent", _steps(run))
     except Exception as error:
         tell_error(error, run.state)
         raise
+
+
+async def _steps(run: Drive) -> None:
+    with spans_of_run(run):
+        await begin(run)
+        while not run.state.is_done and await step(run):
+            pass
+        if run.state.is_done:
+            await remember(run)
 
 
 async def step(run: Drive) -> bool:

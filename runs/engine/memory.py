@@ -45,13 +45,15 @@ async def recall(run: Drive) -> None:
     state.session_id = run.session.session_id
     if run.resumed or state.turn or state.session_saved:
         return
-    prepared = await prepare_input(
-        run.session,
-        state.original_input,
-        run.config.session_settings,
-        run.config.session_input_callback,
-        reasoning_item_id_policy=state.transcript.reasoning_ids,
-        context=state.context,
+    prepared = await run.unless_stopped(
+        prepare_input(
+            run.session,
+            state.original_input,
+            run.config.session_settings,
+            run.config.session_input_callback,
+            reasoning_item_id_policy=state.transcript.reasoning_ids,
+            context=state.context,
+        )
     )
     state.begin_after(prepared.history_items, prepared.new_items)
     if not prepared.in_order:
@@ -67,7 +69,7 @@ async def remember_input(run: Drive) -> None:
         return
     count = state.input_count
     given = storable(state.transcript.read(state.transcript.items[:count]))
-    await add_to_session(run.session, given, state.context)
+    await run.within_grace(add_to_session(run.session, given, state.context))
     state.session_saved = count
 
 
@@ -81,6 +83,6 @@ async def remember(run: Drive) -> None:
         return
     unsaved = state.transcript.reading_since(state.session_saved)
     kept = storable(unsaved, reasoning_item_id_policy=policy)
-    await add_to_session(run.session, kept, state.context)
+    await run.within_grace(add_to_session(run.session, kept, state.context))
     state.session_saved = count
-    await compact_after_turn(run.session, state.last_response_id)
+    await run.within_grace(compact_after_turn(run.session, state.last_response_id))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
 
 import openai
 
@@ -57,12 +57,17 @@ DEFAULT_MAX_RETRIES = 4
 LONGEST_RETRY_AFTER_S = 120.0
 
 
+async def _awaited(work: Coroutine[Any, Any, T]) -> T:
+    return await work
+
+
 async def with_retries(
     attempt: Callable[[int], Awaitable[T]],
     *,
     settings: ModelRetrySettings | None,
     sleep: Callable[[float], Awaitable[None]],
     on_retry: Callable[[int, Exception], Awaitable[None]],
+    unless_stopped: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] = _awaited,
     advice: Advice = lambda request: None,
     stream: bool = False,
     previous_response_id: str | None = None,
@@ -71,7 +76,9 @@ async def with_retries(
     """Return what `attempt` gives, called with 1, 2, … until one succeeds.
 
     `on_retry(number, error)` is told of each failure that is tried again, before the
-    wait. `advice` is the model's `get_retry_advice`; the rest is what the request was.
+    wait. `unless_stopped` is what the policy, code of the agent's author, is awaited
+    through. `advice` is the model's `get_retry_advice`; the rest is what the request
+    was.
     Raises ModelCallError when the failure will not pass or no retry is left, and
     ModelTimeoutError when the last attempt took too long.
     """
@@ -84,7 +91,7 @@ async def with_retries(
             asked = ModelRetryAdviceRequest(
                 error, number, stream, previous_response_id, conversation_id
             )
-            wait_s = await retry_wait_s(asked, settings, advice)
+            wait_s = await unless_stopped(retry_wait_s(asked, settings, advice))
             if wait_s is None:
                 failure = _given_up(error, number)
                 if failure is error:

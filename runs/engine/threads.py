@@ -29,14 +29,23 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             tell = partial(_give, outcome, call())
         except StopIteration as error:
             # No future takes it; asyncio would wait for ever.
-            tell = partial(_fail, outcome, RuntimeError(f"StopIteration: {error}"))
-        except BaseException as error:
+            tell = partial(_fail, outcome, _as_error(error))
+        except Exception as error:
             tell = partial(_fail, outcome, error)
+        except BaseException as error:
+            # An exit, or a native library's panic, that is of this thread only.
+            tell = partial(_fail, outcome, _as_error(error))
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(tell)
 
     threading.Thread(target=work, name=f"tool-{function}"[:60], daemon=True).start()
     return await outcome
+
+
+def _as_error(error: BaseException) -> RuntimeError:
+    made = RuntimeError(f"{type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
 
 
 def _give(outcome: asyncio.Future[T], value: T) -> None:

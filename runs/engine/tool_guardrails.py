@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, o
 
 from typing_extensions import TypeVar
 
+from .callbacks import called
 from .context import ToolContext
 from .errors import (
     ToolInputGuardrailTripwireTriggered,
     ToolOutputGuardrailTripwireTriggered,
     UserError,
 )
-from .tools import settled
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -118,8 +118,7 @@ class ToolInputGuardrail(Generic[TContext_co]):
 
     async def run(self, data: ToolInputGuardrailData) -> ToolGuardrailFunctionOutput:
         """Return what the check finds. Raises UserError when it gives no finding."""
-        _check_callable(self.guardrail_function)
-        return _checked(self.get_name(), await settled(self.guardrail_function(data)))
+        return await _finding(self.get_name(), self.guardrail_function, data)
 
 
 @dataclass
@@ -137,8 +136,7 @@ class ToolOutputGuardrail(Generic[TContext_co]):
 
     async def run(self, data: ToolOutputGuardrailData) -> ToolGuardrailFunctionOutput:
         """Return what the check finds. Raises UserError when it gives no finding."""
-        _check_callable(self.guardrail_function)
-        return _checked(self.get_name(), await settled(self.guardrail_function(data)))
+        return await _finding(self.get_name(), self.guardrail_function, data)
 
 
 @dataclass
@@ -246,12 +244,10 @@ def _name_of(check: Callable[..., Any]) -> str:
     return getattr(check, "__name__", type(check).__name__)
 
 
-def _check_callable(check: Any) -> None:
+async def _finding(name: str, check: Any, data: Any) -> ToolGuardrailFunctionOutput:
     if not callable(check):
         raise UserError(f"The guardrail function {check!r} cannot be called.")
-
-
-def _checked(name: str, found: Any) -> ToolGuardrailFunctionOutput:
+    found = await called(f"The tool guardrail {name!r}", check, data)
     if not isinstance(found, ToolGuardrailFunctionOutput):
         raise UserError(
             f"Tool guardrail {name!r} returned {found!r}; return a "

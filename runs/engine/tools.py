@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import math
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from .callbacks import called
 from .calls import Review
-from .cancel import is_leaked_cancel
 from .context import RunContextWrapper, ToolContext
 from .digest import JSONObject, MalformedArguments, parse_arguments, schema_hash
 from .errors import ModelBehaviorError, UserError
@@ -167,7 +166,8 @@ class FunctionTool:
         """Say whether the model is offered this tool in this run."""
         if isinstance(self.is_enabled, bool):
             return self.is_enabled
-        return bool(await settled(self.is_enabled(ctx, agent)))
+        what = f"is_enabled of the tool {self.name!r}"
+        return bool(await called(what, self.is_enabled, ctx, agent))
 
     async def gate(
         self, ctx: RunContextWrapper[Any], arguments: str, call_id: str
@@ -183,10 +183,8 @@ class FunctionTool:
         if why_unlike is not None and (why := why_unlike(parsed)):
             return True, why
         try:
-            asked = await settled(self.needs_approval(ctx, parsed, call_id))
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and not is_leaked_cancel():
-                raise
+            asked = await called("It", self.needs_approval, ctx, parsed, call_id)
+        except Exception as error:
             return True, f"Its approval rule failed: {type(error).__name__}: {error}"
         return bool(asked), "Its approval rule asks for a person."
 

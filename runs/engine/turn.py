@@ -206,6 +206,7 @@ async def _answer(run: Drive, request: Request) -> ModelResponse:
         settings=settings.retry,
         sleep=lambda wait_s: run.unless_stopped(_wait(run, wait_s)),
         on_retry=withdraw,
+        unless_stopped=run.unless_stopped,
         advice=request.model.get_retry_advice,
         stream=run.streamed,
         previous_response_id=request.previous_response_id,
