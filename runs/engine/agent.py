@@ -32,6 +32,7 @@ from .tools import (
     NeedsApproval,
     ToolErrorFunction,
     default_tool_error_function,
+    tools_by_name,
 )
 
 if TYPE_CHECKING:
@@ -279,11 +280,11 @@ class Agent(AgentBase[TContext]):
         return [as_handoff(handoff).tool_name for handoff in self.handoffs]
 
     def function_tool_named(self, name: str) -> FunctionTool | None:
-        """Return the agent's own function tool of that name, enabled or not."""
-        for tool in self.tools:
-            if isinstance(tool, FunctionTool) and tool.name == name:
-                return tool
-        return None
+        """Return the agent's own function tool of that name, enabled or not.
+
+        A namespace is part of the name; of two tools it is the one models are offered.
+        """
+        return tools_by_name(self.tools).get(name)
 
     def definition_digest(self) -> str:
         """Return the SHA-256, in hex, of what the agent is: to notice a change."""

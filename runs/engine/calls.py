@@ -179,6 +179,8 @@ class OpenCall:
     """It may have happened already; a person has been asked."""
     held: bool = False
     """Approved, but it may not start yet."""
+    held_at: int | None = None
+    """How much news the gate had had when it was held."""
     nested: RunState[Any] | None = None
     """The run of the agent that this call uses as a tool, once it has begun."""
     resolved: bool = False

@@ -9,7 +9,7 @@ from .calls import CallKind
 from .digest import JSONObject
 from .errors import CodeChanged
 from .items import name_called
-from .local_tools import local_tool_of
+from .local_tools import LocalToolBase, local_tool_of
 from .schema_diff import difference
 from .stored import StoredCall, text_in
 
@@ -24,13 +24,28 @@ def what_it_asks(
     """Return the name and the arguments that a call's item has."""
     if stored.kind is not CallKind.LOCAL:
         return name_called(raw), text_in(raw, "arguments")
+    return stored.tool, _local_tool(agent, stored, raw).arguments(raw)
+
+
+def must_ask(
+    agent: Agent[Any], stored: StoredCall, raw: JSONObject, tool: FunctionTool | None
+) -> bool:
+    """Say whether a person must approve the call: no state can talk that away."""
+    if stored.kind is CallKind.LOCAL:
+        return stored.gated or _local_tool(agent, stored, raw).always_asks
+    return stored.gated or (tool is not None and tool.needs_approval is True)
+
+
+def _local_tool(
+    agent: Agent[Any], stored: StoredCall, raw: JSONObject
+) -> LocalToolBase:
     tool = local_tool_of(agent.tools, raw)
     if tool is None:
         raise CodeChanged(
             f"The run waits in a call of {stored.tool!r}, which agent "
             f"{agent.name!r} no longer has; put the tool back, or stop the run."
         )
-    return stored.tool, tool.arguments(raw)
+    return tool
 
 
 def tool_called(

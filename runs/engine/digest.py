@@ -82,12 +82,21 @@ def call_digest(*, tool: str, schema_hash: str, agent_path: str, arguments: str)
     """
     subject: JSONObject = {
         "version": DIGEST_VERSION,
-        "tool": tool,
-        "schema": schema_hash,
-        "agent": agent_path,
+        "tool": _canonical(tool),
+        "schema": _canonical(schema_hash),
+        "agent": _canonical(agent_path),
         **_digested_arguments(arguments),
     }
     return hashlib.sha256(rfc8785.dumps(subject)).hexdigest()
+
+
+def _canonical(text: str) -> str | JSONObject:
+    """Return `text`, or its bytes in hex where canonical JSON cannot hold it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return {"bytes": text.encode("utf-8", "surrogatepass").hex()}
+    return text
 
 
 def schema_hash(name: str, schema: JSONObject) -> str:

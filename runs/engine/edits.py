@@ -58,7 +58,7 @@ def schema_of(tool: FunctionTool | None) -> JSONObject:
 def _written(call: Call, arguments: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(arguments), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"The arguments for {call.tool} are not plain JSON: {error}"
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from .callbacks import called
 from .calls import Call, Outcome, OutcomeKind
 from .cancel import is_leaked_cancel
 from .context import ToolContext
@@ -30,9 +31,9 @@ async def decided_in_code(
     on_approval = getattr(tool, "on_approval", None)
     if on_approval is None:
         return False
-    given = on_approval(run.state.context, run.state.approval_item_of(item, call))
-    said = await given if asyncio.iscoroutine(given) else given
-    if said["approve"]:
+    asked = run.state.approval_item_of(item, call)
+    said = await called("on_approval", on_approval, run.state.context, asked)
+    if said["approve"] is True:
         return True
     return str(said.get("reason") or "The program rejected this call; it was not run.")
 
@@ -44,6 +45,9 @@ async def run_local(run: Drive, call: Call, raw: JSONObject, key: str) -> CallEn
     tool = local_tool_of(tools, raw)
     if tool is None:
         text = f"There is no tool {call.tool!r} any more."
+        return CallEnded(outcome=Outcome(kind=OutcomeKind.INVALID, output=text))
+    if tool.arguments(raw) != call.arguments or (tool.always_asks and not call.gated):
+        text = f"{call.tool} has changed since it was called; call it again."
         return CallEnded(outcome=Outcome(kind=OutcomeKind.INVALID, output=text))
     context = tool_context(run, call, idempotency_key=key)
     with tool_span(run, call) as span:

@@ -7,14 +7,13 @@ output, as is what is wrong with the call: the model reads both.
 from __future__ import annotations
 
 import abc
-import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypeAlias, TypedDict, cast
 
-from .cancel import is_leaked_cancel
+from .callbacks import called
 from .context import RunContextWrapper, ToolContext
 from .digest import JSONObject
 from .threads import in_thread
@@ -51,6 +50,12 @@ class LocalToolBase(abc.ABC):
     def carries_out(self, call: JSONObject) -> bool:
         """Say whether the call is one of this tool's, to be done here."""
         return call.get("type") == self.call_type
+
+    @property
+    def always_asks(self) -> bool:
+        """Whether no call of it runs unless a person approves it."""
+        asks = getattr(self, "needs_approval", False) is True
+        return asks and getattr(self, "on_approval", None) is None
 
     @abc.abstractmethod
     def arguments(self, call: JSONObject) -> str:
@@ -106,13 +111,11 @@ async def gate_by(
         return rule, "Every call of this tool needs approval."
     try:
         for one in asked_for():
-            if await settled(rule(ctx, one, str(call.get("call_id") or ""))):
+            if await called("It", rule, ctx, one, str(call.get("call_id") or "")):
                 return True, "Its approval rule asks for a person."
     except MalformedCall as error:
         return True, str(error)
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and not is_leaked_cancel():
-            raise
+    except Exception as error:
         return True, f"Its approval rule failed: {type(error).__name__}: {error}"
     return False, ""
 
@@ -134,7 +137,11 @@ async def text_of(function: Callable[..., Any], *given: Any) -> tuple[str, bool]
 async def custom_data_of(
     extractor: Callable[[Any], CustomData] | None, given: Any
 ) -> Mapping[str, Any] | None:
-    data = None if extractor is None else await settled(extractor(given))
+    data = (
+        None
+        if extractor is None
+        else await called("The custom_data_extractor", extractor, given)
+    )
     return dict(data) if isinstance(data, Mapping) else None
 
 

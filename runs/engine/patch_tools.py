@@ -104,7 +104,7 @@ class ApplyPatchTool(LocalToolBase):
         return "apply_patch"
 
     def arguments(self, call: JSONObject) -> str:
-        return as_json(call.get("operations") or call.get("operation"))
+        return as_json(_sent(call))
 
     async def gate(
         self, ctx: RunContextWrapper[Any], call: JSONObject
@@ -150,12 +150,17 @@ def patch_operations(
     call: Mapping[str, Any], ctx: RunContextWrapper[Any]
 ) -> list[ApplyPatchOperation]:
     """Return the changes that a call asks for. Raises MalformedCall."""
-    given = call.get("operations")
-    one = call.get("operation")
-    sent = given if isinstance(given, list) else [one] if one is not None else []
-    if not sent:
+    sent = _sent(call)
+    if sent is None or sent == []:
         raise MalformedCall("The patch has no operation.")
-    return [_operation(operation, ctx) for operation in sent]
+    operations = sent if isinstance(sent, list) else [sent]
+    return [_operation(operation, ctx) for operation in operations]
+
+
+def _sent(call: Mapping[str, Any]) -> Any:
+    """Return what is to be done: the one thing that is both approved and run."""
+    given = call.get("operations")
+    return given if isinstance(given, list) else call.get("operation")
 
 
 def _operation(sent: Any, ctx: RunContextWrapper[Any]) -> ApplyPatchOperation:

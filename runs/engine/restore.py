@@ -16,7 +16,7 @@ from .calls import (
     StickyVerdict,
     key_of,
 )
-from .code_check import tool_called, what_it_asks
+from .code_check import must_ask, tool_called, what_it_asks
 from .context import RunContextWrapper
 from .digest import JSONObject
 from .errors import CodeChanged, InvalidRunState, ModelBehaviorError, UserError
@@ -279,7 +279,12 @@ class _Restoring:
             raise InvalidRunState(
                 f"The state's open call {stored.key!r} has an output."
             )
-        call, tool = self._call(stored, self.calls[stored.key].raw)
+        item = self.calls[stored.key]
+        if not _is_of_kind(item, stored.kind):
+            raise InvalidRunState(
+                f"The state's open call {stored.key!r} is no {stored.kind} call."
+            )
+        call, tool = self._call(stored, item.raw)
         open_call = OpenCall(
             call=call,
             in_doubt=stored.in_doubt,
@@ -297,8 +302,9 @@ class _Restoring:
         Raises UserError when the tool has changed, ModelBehaviorError when the call is
         not the one that was stored.
         """
-        tool = tool_called(self.state.current_agent, stored, self.state.renamed_tools)
-        name, arguments = what_it_asks(self.state.current_agent, stored, raw)
+        agent = self.state.current_agent
+        tool = tool_called(agent, stored, self.state.renamed_tools)
+        name, arguments = what_it_asks(agent, stored, raw)
         call = Call(
             key=stored.key,
             call_id=str(raw["id" if stored.kind is CallKind.HOSTED_MCP else "call_id"]),
@@ -308,8 +314,7 @@ class _Restoring:
             schema_hash=stored.schema_hash,
             digest=stored.digest,
             kind=stored.kind,
-            # What the tool says itself, a state cannot talk away.
-            gated=stored.gated or (tool is not None and tool.needs_approval is True),
+            gated=must_ask(agent, stored, raw, tool),
             why=stored.why,
             **({"review": tool.review} if tool else {}),
         )
@@ -362,6 +367,16 @@ def _in_order(
             raise InvalidRunState("The state's order of outputs is broken.")
         ordered[order.start : end] = [moved[key] for key in order.keys]
     return ordered
+
+
+def _is_of_kind(item: RunItem, kind: CallKind) -> bool:
+    if isinstance(item, HandoffCallItem):
+        return kind is CallKind.HANDOFF
+    if isinstance(item, MCPApprovalRequestItem):
+        return kind is CallKind.HOSTED_MCP
+    if item.raw.get("type") == "function_call":
+        return kind in (CallKind.FUNCTION, CallKind.AGENT)
+    return kind is CallKind.LOCAL
 
 
 def _sticky(stored: StoredSticky) -> StickyVerdict:

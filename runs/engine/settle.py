@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .callbacks import called, contained
 from .calls import (
     Call,
     CallKind,
@@ -34,7 +35,7 @@ from .items import MCPApprovalResponseItem, RunItem, ToolCallOutputItem, typed_i
 from .local_calls import output_for, run_local
 from .run_tool import NO_VALUE, CallEnded, output_raw, run_tool
 from .take import hosted_server
-from .tools import FunctionTool, settled, tools_by_name
+from .tools import FunctionTool, tools_by_name
 
 DEFAULT_REJECTION = "A reviewer rejected this call; it was not run."
 ANSWERED_PREFIX = "Answered by a person instead of running the tool: "
@@ -58,7 +59,8 @@ class _Settling:
             if self._is_full():
                 return
             if open_call.call.key not in started:
-                settling = _settle(self.run, open_call, self.run_frame)
+                what = f"Code around the call of {open_call.call.tool!r}"
+                settling = contained(what, _settle(self.run, open_call, self.run_frame))
                 self.tasks[asyncio.create_task(settling)] = open_call.call.key
 
     def _is_full(self) -> bool:
@@ -165,6 +167,7 @@ async def _apply_verdicts(run: Drive) -> None:
         for _, open_call in run.state.open_calls_below()
         if open_call.nested is None
         and (open_call.waits or (run.resumed and open_call.verdict is None))
+        and (run.resumed or not _is_still_held(run, open_call))
     ]
     run.resumed = False
     if not asked:
@@ -172,6 +175,11 @@ async def _apply_verdicts(run: Drive) -> None:
     found = await run.journal(run.ports.gate.verdicts(asked))
     for key, verdict in found.items():
         run.state.record_verdict(key, verdict)
+
+
+def _is_still_held(run: Drive, open_call: OpenCall) -> bool:
+    """Say whether a call may not start yet, and nothing has been heard since."""
+    return open_call.held and open_call.held_at == run.ports.gate.version()
 
 
 async def _settle(run: Drive, open_call: OpenCall, run_frame: RunFrame) -> None:
@@ -295,6 +303,7 @@ async def _run_once(
         if tool is None:
             return CallEnded(outcome=Outcome(kind=OutcomeKind.INVALID, output=fault))
     claim = Claim(status=ClaimStatus.GRANTED)
+    heard = run.ports.gate.version()
     if call.is_claimed and open_call.nested is None:
         claim = await run.journal(run.ports.journal.claim(run.state.root, call))
     if claim.status is ClaimStatus.DONE and claim.outcome is not None:
@@ -303,6 +312,7 @@ async def _run_once(
         open_call.verdict = None
         open_call.in_doubt = claim.status is ClaimStatus.IN_DOUBT
         open_call.held = claim.status is ClaimStatus.HELD
+        open_call.held_at = heard
         return None
     if tool is None:
         raw = call_raw(run, call)
@@ -344,10 +354,13 @@ async def _allow_hosted(run: Drive, open_call: OpenCall) -> CallEnded | None:
     call, state = open_call.call, run.state
     if not call.gated:
         return await _asked_program(run, call)
+    heard = run.ports.gate.version()
     claim = await run.journal(run.ports.journal.claim(state.root, call))
     if claim.status is ClaimStatus.HELD:
-        open_call.held = True
+        open_call.held, open_call.held_at = True, heard
         return None
+    if claim.status is ClaimStatus.DONE and claim.outcome is not None:
+        return CallEnded(outcome=claim.outcome)
     # Answered before and not recorded: the server was told nothing of it.
     return CallEnded(outcome=Outcome(kind=OutcomeKind.SUCCEEDED, output=""))
 
@@ -361,8 +374,8 @@ async def _asked_program(run: Drive, call: Call) -> CallEnded:
         refused = "The server is no longer offered."
         return CallEnded(outcome=Outcome(kind=OutcomeKind.REJECTED, output=refused))
     request = MCPToolApprovalRequest(ctx_wrapper=state.context, data=typed_item(raw))
-    said = await settled(server.on_approval_request(request))
-    allowed = bool(said["approve"])
+    said = await called("on_approval_request", server.on_approval_request, request)
+    allowed = said["approve"] is True
     kind = OutcomeKind.SUCCEEDED if allowed else OutcomeKind.REJECTED
     reason = "" if allowed else str(said.get("reason") or "")
     return CallEnded(outcome=Outcome(kind=kind, output=reason))

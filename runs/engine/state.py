@@ -9,6 +9,7 @@ and gone when that call has its output. Calls are found, and decided, from the r
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import uuid
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
@@ -44,6 +45,15 @@ if TYPE_CHECKING:
 
 
 MAX_CALL_ID = 500
+
+
+def _can_be_kept(call_id: str) -> bool:
+    """Say whether every database stores the id as it is."""
+    try:
+        call_id.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return 0 < len(call_id) <= MAX_CALL_ID and "\x00" not in call_id
 
 
 class RunState(OpenCalls, Generic[TContext]):
@@ -230,7 +240,7 @@ class RunState(OpenCalls, Generic[TContext]):
         """Return the item that stands for `call`, which `item` asks for."""
         return ToolApprovalItem(
             self.current_agent,
-            dict(item.raw),
+            copy.deepcopy(item.raw),
             call=call,
             path=(*self.path, call.tool),
         )
@@ -314,7 +324,7 @@ class RunState(OpenCalls, Generic[TContext]):
         Raises ModelBehaviorError when an id is missing or too long.
         """
         for call in calls:
-            if not 0 < len(call.call_id) <= MAX_CALL_ID or "\x00" in call.call_id:
+            if not _can_be_kept(call.call_id):
                 raise ModelBehaviorError(
                     f"The model called {call.tool} without a call id that can be kept."
                 )

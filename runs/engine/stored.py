@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -192,12 +193,17 @@ def _json(given: Any) -> JSONObject:
     """Return the state as JSON that holds no NaN, no cycle and no hostile depth."""
     try:
         text = given if isinstance(given, str) else json.dumps(given, allow_nan=False)
-        data = json.loads(text, parse_constant=_refuse)
+        data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidRunState(f"The state is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise InvalidRunState(f"The state is {type(data).__name__}, not an object.")
     return data
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
 
 
 def _refuse(constant: str) -> Any:

@@ -50,6 +50,11 @@ _ITEM_TYPES: dict[str, tuple[type[RunItem], ItemEventName]] = {
     "tool_search_output": (ToolSearchOutputItem, "tool_search_output_created"),
     "compaction": (CompactionItem, "other_item_created"),
 }
+_TEXTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(CALLED_HERE, ("call_id",)),
+    "function_call": ("call_id", "name", "arguments"),
+    "mcp_approval_request": ("id", "name", "arguments"),
+}
 _HANDOFF: tuple[type[RunItem], ItemEventName] = (HandoffCallItem, "handoff_requested")
 _TOOL: tuple[type[RunItem], ItemEventName] = (ToolCallItem, "tool_called")
 _OTHER: tuple[type[RunItem], ItemEventName] = (OtherItem, "other_item_created")
@@ -104,7 +109,15 @@ async def _tell(
 def _item(
     run: Drive, raw: JSONObject, handoffs: Collection[str]
 ) -> tuple[RunItem, ItemEventName]:
-    """Return the item that `raw` is, and the name of its event."""
+    """Return the item that `raw` is, and the name of its event.
+
+    Raises ModelBehaviorError when a call lacks what it is known or judged by.
+    """
+    for field in _TEXTS.get(str(raw.get("type")), ()):
+        if not isinstance(raw.get(field), str):
+            raise ModelBehaviorError(
+                f"The model's {raw['type']} has no text for its {field}."
+            )
     kind, name = _kind(raw, handoffs)
     return kind(
         run.state.current_agent, raw, call_key=_key(run.state.frame, kind, raw)
@@ -157,7 +170,7 @@ def _without_repeats(
 
 _WHAT_IS_ASKED = (
     "type", "namespace", "name", "server_label", "arguments", "input", "action",
-    "operation", "caller",
+    "operation", "operations", "caller",
 )  # fmt: skip
 """What makes a call the one it is, of every type; the rest is its server's."""
 
