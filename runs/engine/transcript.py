@@ -19,6 +19,7 @@ from .items import (
     ReasoningItem,
     RunItem,
     ToolCallItem,
+    name_called,
 )
 from .view import View
 
@@ -104,11 +105,12 @@ class Transcript:
         return twin
 
     def tools_used(self) -> dict[str, list[str]]:
-        """Return the names of the tools each agent has called, repeats kept."""
+        """Return the qualified names of the tools each agent called, repeats kept."""
         used: dict[str, list[str]] = {}
         for item in self.items:
             if isinstance(item, ToolCallItem | HandoffCallItem):
-                used.setdefault(item.agent.name, []).append(item.tool_name or "")
+                name = name_called(item.raw) or item.tool_name or ""
+                used.setdefault(item.agent.name, []).append(name)
         return used
 
     def _read_again(self) -> None:

@@ -21,6 +21,7 @@ from runs.engine import (
     RunStateVersionError,
     UserError,
     function_tool,
+    tool_namespace,
 )
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
 
@@ -308,3 +309,21 @@ async def test_the_head_stays_small_while_the_run_grows() -> None:
         sizes.append(len(json.dumps(result.state.head())))
 
     assert sizes[1] <= sizes[0] + 20
+
+
+async def test_a_paused_call_of_a_namespaced_tool_is_found_again() -> None:
+    def bank(country: str) -> Any:
+        return tool_namespace(name=country, description="A bank.", tools=[pay])
+
+    call = function_call("pay", {"eur": 5}, call_id="c1").model_copy(
+        update={"namespace": "south"}
+    )
+    model = ScriptedModel(steps=[[call], [assistant_message("end")]])
+    till = Agent(name="Till", tools=[*bank("north"), *bank("south")], model=model)
+    paused = (await Runner.run(till, "go")).to_state()
+
+    state = await read(json.loads(paused.to_string()), by=till)
+    state.approve(state.get_interruptions()[0])
+
+    assert (await Runner.run(till, state)).final_output == "end"
+    assert state.get_tool_use_tracker_snapshot() == {"Till": ["south.pay"]}
