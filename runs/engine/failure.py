@@ -15,7 +15,7 @@ from .error_handlers import (
 )
 from .errors import AgentsException, ModelBehaviorError, RunErrorDetails, UserError
 from .events import RunItemStreamEvent
-from .items import MessageOutputItem, message_raw
+from .items import MessageOutputItem, RunItem, message_raw
 from .output import output_schema_of
 from .state import RunState
 
@@ -60,7 +60,7 @@ def details_of(state: RunState[Any]) -> RunErrorDetails:
     """Return what had happened in the run."""
     return RunErrorDetails(
         input=state.given_input,
-        new_items=[*state.new_items, *state.get_interruptions()],
+        new_items=items_of(state),
         raw_responses=state.model_responses,
         last_agent=state.current_agent,
         context_wrapper=state.context,
@@ -69,6 +69,14 @@ def details_of(state: RunState[Any]) -> RunErrorDetails:
         tool_input_guardrail_results=state.tool_input_guardrail_results,
         tool_output_guardrail_results=state.tool_output_guardrail_results,
     )
+
+
+def items_of(state: RunState[Any]) -> list[RunItem]:
+    """Return the items since the input, then one for each own call that waits."""
+    waiting = [
+        item for item in state.get_interruptions() if item.call_key in state.open
+    ]
+    return [*state.new_items, *waiting]
 
 
 def _data_of(state: RunState[Any]) -> RunErrorData:

@@ -13,6 +13,7 @@ from .digest import JSONObject
 from .drive import Drive
 from .errors import UserError
 from .events import StreamEvent
+from .failure import items_of
 from .items import RunItem, ToolApprovalItem, input_items
 from .state import RunState
 from .usage import Usage
@@ -51,8 +52,11 @@ class RunResultBase(Generic[TContext]):
 
     @property
     def new_items(self) -> list[RunItem]:
-        """The items since the input, then one for each call that waits."""
-        return [*self._state.new_items, *self._state.get_interruptions()]
+        """The items since the input, then one for each of its calls that waits.
+
+        What waits inside an agent used as a tool is in `interruptions` alone.
+        """
+        return items_of(self._state)
 
     @property
     def raw_responses(self) -> list[ModelResponse]:

@@ -79,7 +79,7 @@ async def test_the_inner_approval_is_the_outer_results_and_the_inner_agents() ->
     assert item.agent is inner.agent
     assert (item.name, item.call_id) == ("refund", "c1")
     assert result.last_agent is outer
-    assert result.new_items[-1].type == "tool_approval_item"
+    assert [item.type for item in result.new_items] == ["tool_call_item"]
 
 
 async def test_what_the_inner_run_did_is_not_done_again_after_the_pause() -> None:
