@@ -41,7 +41,6 @@ class RunContextWrapper(Generic[TContext]):
         self,
         approval_item: ToolApprovalItem,
         always_reject: bool = False,
-        *,
         rejection_message: str | None = None,
     ) -> None:
         """Reject the call, as `RunState.reject` does, at any depth."""
@@ -85,17 +84,63 @@ class AgentHookContext(RunContextWrapper[TContext]):
 class ToolContext(RunContextWrapper[TContext]):
     """The context of one tool call."""
 
+    # By keyword only here: the name of the tool is the third of a tool's context.
+    turn_input: list[JSONObject] = field(default_factory=list, kw_only=True)
+    tool_input: Any = field(default=None, kw_only=True)
     tool_name: str = ""
     tool_call_id: str = ""
     tool_arguments: str = ""
     """The text that runs: the model's, or a person's where one changed it."""
     tool_call: Any = None
     """The call as an object of the openai client, as the model wrote it."""
-    tool_namespace: str | None = None
-    agent: Agent[Any] | None = None
-    run_config: RunConfig | None = None
-    idempotency_key: str = ""
+    tool_namespace: str | None = field(default=None, kw_only=True)
+    """That of the tool's name; the call's own unless given."""
+    agent: Agent[Any] | None = field(default=None, kw_only=True)
+    run_config: RunConfig | None = field(default=None, kw_only=True)
+    idempotency_key: str = field(default="", kw_only=True)
     """The same whenever this call is made again; hand it to services that take one."""
+
+    def __post_init__(self) -> None:
+        if self.tool_namespace is None:
+            self.tool_namespace = getattr(self.tool_call, "namespace", None)
+
+    @classmethod
+    def from_agent_context(
+        cls,
+        context: RunContextWrapper[TContext],
+        tool_call_id: str,
+        tool_call: Any = None,
+        agent: Agent[Any] | None = None,
+        *,
+        tool_name: str | None = None,
+        tool_arguments: str | None = None,
+        tool_namespace: str | None = None,
+        run_config: RunConfig | None = None,
+    ) -> ToolContext[TContext]:
+        """Return the context of a call in the run that `context` is of.
+
+        The name and the arguments are those of `tool_call`, the agent and the run's
+        configuration those of `context` where it has them, unless they are given.
+        Raises ValueError when there is neither a `tool_call` nor a name and arguments.
+        """
+        if tool_call is None and (tool_name is None or tool_arguments is None):
+            raise ValueError("Give the tool_call, or tool_name and tool_arguments.")
+        return cls(
+            context=context.context,
+            usage=context.usage,
+            turn_input=context.turn_input,
+            tool_input=context.tool_input,
+            _state=context._state,
+            tool_name=tool_call.name if tool_name is None else tool_name,
+            tool_call_id=tool_call_id,
+            tool_arguments=(
+                tool_call.arguments if tool_arguments is None else tool_arguments
+            ),
+            tool_call=tool_call,
+            tool_namespace=tool_namespace,
+            agent=agent or getattr(context, "agent", None),
+            run_config=run_config or getattr(context, "run_config", None),
+        )
 
     @property
     def qualified_tool_name(self) -> str:
