@@ -295,17 +295,18 @@ def state(package: str, each: Any) -> dict[str, Any]:
 def comparable(told: Any) -> Any:
     """Return a record without what only one side has, for a reason.
 
-    Events of OUR_OWN_EVENTS. Approval items of calls that wait no more: the SDK leaves
-    them among the new items, ours makes them from the calls that wait (decision 0006).
+    Events of OUR_OWN_EVENTS. Where approval items stand among the new items: ours makes
+    them from the calls that wait, after all else (decision 0006); the SDK leaves them
+    between the outputs, also those of calls that wait no more.
     """
     if isinstance(told, dict):
         told = {key: comparable(value) for key, value in told.items()}
         if "new_items" in told:
             waiting = [each["call_id"] for each in told.get("interruptions", [])]
+            asking = [each for each in told["new_items"] if _asks(each)]
             told["new_items"] = [
-                each
-                for each in told["new_items"]
-                if each["type"] != "tool_approval_item" or each["call_id"] in waiting
+                *(each for each in told["new_items"] if not _asks(each)),
+                *(each for each in asking if each["call_id"] in waiting),
             ]
         return told
     if isinstance(told, list):
@@ -315,6 +316,10 @@ def comparable(told: Any) -> Any:
             if not (isinstance(each, str) and each.split(" ")[0] in OUR_OWN_EVENTS)
         ]
     return told
+
+
+def _asks(new_item: Any) -> bool:
+    return bool(new_item["type"] == "tool_approval_item")
 
 
 def differing(sdk: Any, ours: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -161,7 +161,15 @@ async def run_sync_in_a_thread(side: Side) -> None:
     import asyncio
 
     agent = side.agent([call("echo")], [text("x")], tools=[_echo(side)])
-    result = await asyncio.to_thread(side.Runner.run_sync, agent, "hi")
+
+    def in_a_thread() -> Any:
+        try:
+            return side.Runner.run_sync(agent, "hi")
+        finally:
+            if not side.ours:  # it keeps a loop of the thread's own, and leaves it open
+                asyncio.get_event_loop_policy().get_event_loop().close()
+
+    result = await asyncio.to_thread(in_a_thread)
     side.note(result.final_output, len(result.new_items))
 
 
