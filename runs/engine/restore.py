@@ -33,7 +33,7 @@ from .items import (
 )
 from .migrate import SERIALIZED_TEXT
 from .registry import registered_agent
-from .responses import count_requests
+from .responses import check_responses, count_requests
 from .server import ServerConversation
 from .stored import (
     StoredCall,
@@ -162,6 +162,8 @@ class _Restoring:
 
     def fill(self) -> None:
         state, head = self.state, self.head
+        if head.is_done and head.open:
+            raise InvalidRunState("The state has ended, and has calls that are open.")
         _same_agent(state.root_agent, head, self.renames.get("agents", {}))
         state.current_agent = self.agents.agent_of(head.current_agent)
         state.renamed_tools = self.renames.get("tools", {})
@@ -202,6 +204,7 @@ class _Restoring:
             for stored in items[view.at :]:
                 self._restore_item(stored)
         state.responses = list(log.responses)
+        check_responses(state)
         restore_results(
             state.guardrails,
             [result.model_dump() for result in log.guardrails],

@@ -155,8 +155,8 @@ class RunState(OpenCalls, Generic[TContext]):
             return list(self.transcript.view.base)
         given = [*self.history, *self.original_input]
         if self.input_is_text and len(given) == 1:
-            text: str = given[0]["content"]
-            return text
+            text = given[0].get("content")
+            return text if isinstance(text, str) else given
         return given
 
     @property

@@ -155,6 +155,9 @@ class StoredLog:
 
 M = TypeVar("M", bound=_Stored)
 
+MAX_DEPTH = 200
+"""Of a state. Python's own writers give up somewhere above 300."""
+
 
 def read_state(given: Mapping[str, Any] | str) -> StoredState:
     """Return a checked state, its items too. Raises as `RunState.from_json`."""
@@ -198,6 +201,7 @@ def _json(given: Any) -> JSONObject:
         raise InvalidRunState(f"The state is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise InvalidRunState(f"The state is {type(data).__name__}, not an object.")
+    _check_depth(data)
     return data
 
 
@@ -208,6 +212,21 @@ def _finite(digits: str) -> float:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _check_depth(data: JSONObject) -> None:
+    """Raise InvalidRunState for what could be read and not be written again."""
+    level: list[Any] = [data]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise InvalidRunState(f"The state is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _checked(model: type[M], data: Mapping[str, Any]) -> M:
