@@ -53,15 +53,15 @@ async def test_1_a_late_turn_costs_what_an_early_one_does() -> None:
         times.append(time.perf_counter())
         return "x" * 50
 
-    steps = [[call("step", f"c{n}", n=n)] for n in range(1_000)]
+    steps = [[call("step", f"c{n}", n=n)] for n in range(600)]
     agent = scripted(*steps, END, tools=[step])
 
     await Runner.run(agent, "go", max_turns=None, run_config={"tracing_disabled": True})
 
     turns = [after - before for before, after in itertools.pairwise(times)]
-    early, late = sorted(turns[50:250]), sorted(turns[-200:])
+    early, late = sorted(turns[20:120]), sorted(turns[-100:])
     # Medians; the benchmark judges it closely. The SDK's factor here is above 10.
-    assert late[100] < 3 * early[100]
+    assert late[50] < 3 * early[50]
 
 
 # 2. A state that does not repeat itself
