@@ -238,7 +238,10 @@ async def test_a_tool_that_stops_exits_or_cancels_has_failed(
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(SystemExit(3), "asked the process to exit"), (asyncio.CancelledError(), "was cancelled")],
+    [
+        (SystemExit(3), "asked the process to exit"),
+        (asyncio.CancelledError(), "was cancelled"),
+    ],
 )
 async def test_a_model_that_exits_or_cancels_fails_its_run(
     executor: Executor, effects: shop.Effects, error: BaseException, told: str
