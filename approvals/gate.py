@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from runs import codec, inert
 from runs.engine import Call, ClaimRefused, Verdict, VerdictKind
-from runs.models import Run
+from runs.models import EventKind, Run
 
 from . import audit, display, services
 from .models import ApprovalRequest, Decision, RequestStatus
@@ -123,6 +124,7 @@ def _open(
         revision=latest.revision + 1 if latest else 1,
         tool=codec.storable(call.tool)[:200],
         agent_path=codec.storable(call.agent_path)[:500],
+        path=codec.dumps(_path(run, call)),
         call=codec.dumps({"call_id": call.call_id, "arguments": call.arguments}),
         arguments=codec.storable(call.arguments),
         schema_hash=call.schema_hash,
@@ -147,6 +149,22 @@ def _open(
     )
     services.announce(request)
     return request
+
+
+def _path(run: Run, call: Call) -> list[str]:
+    """Return agents and tools by turns, down to the tool called, as the log has them.
+
+    An agent path names agents alone: the tools they are used as stand between.
+    """
+    if "/" not in call.key:
+        return [call.agent_path, call.tool]
+    ids = call.key.split("/")
+    keys = ["/".join(ids[:count]) for count in range(1, len(ids))]
+    rows = run.events.filter(kind=EventKind.ITEM, call_key__in=keys).order_by("seq")
+    used = {row.call_key: row.data for row in rows.exclude(call_key="")}
+    steps = [(used[key]["agent"], used[key]["raw"]["name"]) for key in keys]
+    inner = call.agent_path.removeprefix(" / ".join(agent for agent, _ in steps))
+    return [*chain(*steps), inner.removeprefix(" / "), call.tool]
 
 
 def _summary(call: Call) -> str:

@@ -58,6 +58,9 @@ class ApprovalRequest(models.Model):
     revision = models.PositiveIntegerField(default=1)
     tool = models.CharField(max_length=200)
     agent_path = models.CharField(max_length=500)
+    path = models.TextField(
+        default="[]", help_text="Agents and tools by turns, to the tool called, JSON."
+    )
     call = models.TextField(help_text="The call exactly as the model wrote it, JSON.")
     arguments = models.TextField(help_text="Its arguments, for search.")
     schema_hash = models.CharField(max_length=64)
@@ -114,6 +117,17 @@ class ApprovalRequest(models.Model):
     @property
     def is_pending(self) -> bool:
         return self.status == RequestStatus.PENDING
+
+    @property
+    def steps(self) -> list[str]:
+        """Agents and tools by turns, from the run's own agent to the tool called."""
+        steps: list[str] = codec.loads(self.path)
+        return steps or [self.agent_path, self.tool]
+
+    @property
+    def acting_agent(self) -> str:
+        """Name of the agent whose call it is."""
+        return self.steps[-2]
 
     @property
     def call_data(self) -> dict[str, Any]:

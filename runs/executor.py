@@ -29,19 +29,22 @@ from .engine import (
     LeaseLost,
     Ports,
     RawResponsesStreamEvent,
+    RunConfig,
     RunInterrupted,
     Runner,
     RunResultStreaming,
     RunStopped,
+    SpanRecorder,
     TurnStartedStreamEvent,
+    recording,
 )
 from .engine.answer import text_of_output
 from .engine.cancel import cancel_all
 from .engine.models import close_clients
 from .errors import RunError
-from .journal import DurableGate, DurableJournal, gated_calls
+from .journal import DurableGate, DurableJournal, ended_spans, gated_calls
 from .live.deltas import DeltaSender
-from .loading import load
+from .loading import LoadedRun, load
 from .models import RunStatus
 from .presence import Presence
 from .services import lease as leases
@@ -284,19 +287,43 @@ class Executor:
         )
 
     async def _drive(self, execution: Execution) -> RunResultStreaming[Any]:
+        """Drive the run for one stretch, and store the spans it ends with."""
+        spans = SpanRecorder()
+        try:
+            result = await self._stretch(execution, spans)
+        except Exception:
+            await self._keep(execution.lease, spans)
+            raise
+        await self._keep(execution.lease, spans)
+        return result
+
+    async def _keep(self, lease: Lease, spans: SpanRecorder) -> None:
+        """Store what no step has stored; a run is not disturbed by its trace."""
+        if entries := ended_spans(spans):
+            try:
+                await self._db.run(steps.append_spans, lease, entries)
+            except (LeaseLost, DatabaseError):
+                logger.info("The end of a trace was not stored", extra=_extra(lease))
+
+    async def _stretch(
+        self, execution: Execution, spans: SpanRecorder
+    ) -> RunResultStreaming[Any]:
         lease = execution.lease
         loaded = await self._db.run(load, lease.run_id)
         if loaded.stopping or execution.stopping:
             raise RunStopped("The run was stopped.")
         if gated := gated_calls(loaded.state):
             await self._db.run(steps.propose, lease, gated)
-        streaming = Runner.run_streamed(
-            loaded.agent,
-            loaded.state,
-            max_turns=loaded.max_turns,
-            ports=Ports(journal=DurableJournal(lease, self._db), gate=execution.gate),
-            stop_grace_s=settings.PLACET_STOP_GRACE.total_seconds(),
-        )
+        journal = DurableJournal(lease, self._db, spans)
+        with recording(spans):
+            streaming = Runner.run_streamed(
+                loaded.agent,
+                loaded.state,
+                max_turns=loaded.max_turns,
+                run_config=_config(loaded),
+                ports=Ports(journal=journal, gate=execution.gate),
+                stop_grace_s=settings.PLACET_STOP_GRACE.total_seconds(),
+            )
         execution.streaming = streaming
         if execution.stopping:
             streaming.stop()
@@ -315,6 +342,15 @@ class Executor:
 
 def _extra(lease: Lease) -> dict[str, str]:
     return {"run_id": str(lease.run_id)}
+
+
+def _config(loaded: LoadedRun) -> RunConfig:
+    """Return how every run is traced: without what was said, unless settings say so."""
+    return RunConfig(
+        workflow_name=loaded.title,
+        group_id=loaded.conversation,
+        trace_include_sensitive_data=settings.PLACET_TRACE_CONTENT,
+    )
 
 
 async def _show(run_id: UUID, streaming: RunResultStreaming[Any]) -> None:

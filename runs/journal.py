@@ -10,9 +10,10 @@ from typing import Any
 from django.db import OperationalError
 
 from .db import DatabaseThread
-from .engine import Call, Claim, LogEntry, Outcome, RunState, Verdict
+from .engine import Call, Claim, LogEntry, Outcome, RunState, SpanRecorder, Verdict
 from .engine.digest import JSONObject
 from .engine.ports import News
+from .models import EventKind
 from .services import steps
 from .services.lease import Lease
 
@@ -30,12 +31,22 @@ def gated_calls(state: RunState[Any]) -> list[Call]:
     ]
 
 
+def ended_spans(recorder: SpanRecorder) -> list[LogEntry]:
+    """Return the log row of the spans that have ended since the last one, if any."""
+    spans = recorder.drain()
+    return [LogEntry(kind=EventKind.SPAN, payload={"spans": spans})] if spans else []
+
+
 @dataclass(eq=False)
 class DurableJournal:
-    """Stores each step of one held run; at most once for each effect."""
+    """Stores each step of one held run; at most once for each effect.
+
+    The spans that have ended by then are stored with it, in a row of their own.
+    """
 
     lease: Lease
     db: DatabaseThread
+    spans: SpanRecorder
     _messages_read: int = field(default=0, init=False)
 
     async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
@@ -48,7 +59,7 @@ class DurableJournal:
         await self.db.run(
             steps.append_step,
             self.lease,
-            entries,
+            [*entries, *ended_spans(self.spans)],
             state.head(),
             gated=gated_calls(state),
             messages_read=read,
@@ -65,6 +76,7 @@ class DurableJournal:
         entries: Sequence[LogEntry],
     ) -> None:
         head = state.head()
+        entries = [*entries, *ended_spans(self.spans)]
         for wait_s in RECORD_AGAIN_S:
             try:
                 return await self._record(call, outcome, entries, head)

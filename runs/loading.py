@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,8 @@ from .engine.stored import (
     read_order,
     read_view,
 )
-from .models import Conversation, EventKind, Run, RunEvent, ToolExecution
-
-NEVER_RUN = "This call was not run: the run ended first."
-IN_DOUBT = (
-    "This call started and nobody saw how it ended; find out before doing it again."
-)
+from .history import history_before
+from .models import EventKind, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +29,10 @@ class LoadedRun:
     state: RunState[Any]
     max_turns: int
     stopping: bool
+    title: str
+    """The agent's title, for its traces."""
+    conversation: str
+    """Id of its conversation."""
 
 
 def load(run_id: Any) -> LoadedRun:
@@ -42,7 +42,8 @@ def load(run_id: Any) -> LoadedRun:
     agent has changed under an open call.
     """
     run = Run.objects.select_related("conversation", "requester").get(pk=run_id)
-    agent = registry.get(run.agent_key).agent
+    registered = registry.get(run.agent_key)
+    agent = registered.agent
     state = restore(
         RunState,
         agent,
@@ -60,6 +61,8 @@ def load(run_id: Any) -> LoadedRun:
         state=state,
         max_turns=run.max_turns,
         stopping=run.stop_requested_at is not None,
+        title=registered.title,
+        conversation=str(run.conversation_id),
     )
 
 
@@ -108,63 +111,3 @@ def _context(run: Run) -> JSONObject:
         "conversation": str(run.conversation_id),
         "requester": run.requester.get_username() if run.requester else "",
     }
-
-
-def history_before(run: Run) -> list[JSONObject]:
-    """Return what the model reads before this run: the runs it follows, oldest first.
-
-    Nothing is copied: their log rows are read where they stand. A run whose state is
-    being cleaned up is left out whole.
-    """
-    earlier = _followed(run)
-    if not earlier:
-        return []
-    rows = RunEvent.objects.filter(
-        run_id__in=earlier,
-        run__state_inactive_at=None,
-        kind=EventKind.ITEM,
-        frame="",
-    )
-    place = {pk: index for index, pk in enumerate(earlier)}
-    ordered = sorted(rows, key=lambda row: (place[row.run_id], row.seq))
-    started = set(
-        ToolExecution.objects.filter(run_id__in=earlier).values_list(
-            "call_key", flat=True
-        )
-    )
-    return answered([row.data["raw"] for row in ordered], started)
-
-
-def _followed(run: Run) -> list[Any]:
-    before = dict(
-        Conversation.objects.get(pk=run.conversation_id).runs.values_list(
-            "pk", "previous_id"
-        )
-    )
-    chain, follows = [], run.previous_id
-    while follows is not None and follows not in chain:
-        chain.append(follows)
-        follows = before.get(follows)
-    return chain[::-1]
-
-
-def answered(items: list[JSONObject], started: Collection[str]) -> list[JSONObject]:
-    """Return `items` with an output for each call: an orphan confuses every model.
-
-    `started` are the calls that may have had their effect all the same.
-    """
-    outputs = {
-        item["call_id"] for item in items if item.get("type") == "function_call_output"
-    }
-    whole: list[JSONObject] = []
-    for item in items:
-        whole.append(item)
-        if item.get("type") == "function_call" and item["call_id"] not in outputs:
-            whole.append(
-                {
-                    "type": "function_call_output",
-                    "call_id": item["call_id"],
-                    "output": IN_DOUBT if item["call_id"] in started else NEVER_RUN,
-                }
-            )
-    return whole

@@ -20,7 +20,7 @@ from .engine.digest import JSONObject
 from .engine.sessions import SessionABC, SessionSettings, storable
 from .engine.sessions.pairs import as_json
 from .engine.sessions.settings import checked_limit
-from .loading import history_before
+from .history import history_before
 from .models import Conversation, EventKind, Run, RunEvent
 from .services.record import record_items
 

@@ -41,9 +41,11 @@ def eve() -> User:
     return make_user("eve")
 
 
-def start(text: str = "Hello", *, requester: User | None = None) -> Run:
+def start(
+    text: str = "Hello", *, requester: User | None = None, agent: str = "shop"
+) -> Run:
     return services.start_run(
-        "shop", text, trigger=Run.Trigger.PAGE, requester=requester
+        agent, text, trigger=Run.Trigger.PAGE, requester=requester
     )
 
 

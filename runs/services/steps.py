@@ -61,6 +61,13 @@ def append_step(
         gate().propose(run, gated)
 
 
+def append_spans(lease: Lease, entries: Sequence[LogEntry]) -> None:
+    """Store what a stretch told of itself at its end; a stopped run's too."""
+    with transaction.atomic():
+        run = held(lease, stopping_too=True)
+        log.append(run.pk, entries, timezone.now())
+
+
 def propose(lease: Lease, gated: Sequence[Call]) -> None:
     """Make sure that each open gated call of a run just loaded has its request."""
     with transaction.atomic():

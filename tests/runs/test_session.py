@@ -14,7 +14,8 @@ from runs.engine import UserError
 from runs.engine.sessions import Session, prepare_input
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
 from runs.executor import Executor
-from runs.loading import IN_DOUBT, NEVER_RUN, load
+from runs.history import IN_DOUBT, NEVER_RUN
+from runs.loading import load
 from runs.models import Conversation, Run, RunEvent, RunStatus
 from runs.services import log
 from runs.services.prune import prune_states

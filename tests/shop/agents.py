@@ -6,7 +6,7 @@ The model is whatever a test sets: `shop.use(model)`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from runs.engine import (
@@ -53,6 +53,26 @@ class ChosenModel(Model):
         self, *args: Any, **kwargs: Any
     ) -> AsyncIterator[TResponseStreamEvent]:
         async for event in self.chosen.stream_response(*args, **kwargs):
+            yield event
+
+
+class Cast(Model):
+    """Asks, for each agent, the model of its part: the parts by instructions."""
+
+    def __init__(self, parts: Mapping[str, Model]) -> None:
+        self.parts = parts
+
+    async def get_response(
+        self, instructions: str | None, *args: Any, **kwargs: Any
+    ) -> ModelResponse:
+        part = self.parts[instructions or ""]
+        return await part.get_response(instructions, *args, **kwargs)
+
+    async def stream_response(
+        self, instructions: str | None, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[TResponseStreamEvent]:
+        part = self.parts[instructions or ""]
+        async for event in part.stream_response(instructions, *args, **kwargs):
             yield event
 
 
@@ -112,6 +132,27 @@ async def pay_out(amount_eur: int) -> str:
     await effects.happen("pay_out", f"pay_out {amount_eur}")
     return "Paid."
 
+
+def agent(name: str, tools: list[Any], **options: Any) -> Agent[Any]:
+    """Return an agent whose instructions are its name."""
+    return Agent(name=name, instructions=name, tools=tools, model=model, **options)
+
+
+# A manager, who uses a clerk as a tool, who uses a driver as a tool.
+driver = agent("Driver", [ship, refund])
+clerk = agent(
+    "Clerk",
+    [look_up, refund, set_price, driver.as_tool("drive", "Let the driver do it.")],
+)
+manager = agent(
+    "Manager",
+    [
+        clerk.as_tool("delegate", "Let the clerk do it."),
+        clerk.as_tool("entrust", "Let the clerk, if it may.", needs_approval=True),
+        refund,
+    ],
+)
+register(manager, key="manager")
 
 register(
     Agent(
