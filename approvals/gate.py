@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from runs import codec, inert
 from runs.engine import Call, ClaimRefused, Verdict, VerdictKind
+from runs.engine.items import name_called
 from runs.models import EventKind, Run
 
 from . import audit, display, services
@@ -162,7 +163,7 @@ def _path(run: Run, call: Call) -> list[str]:
     keys = ["/".join(ids[:count]) for count in range(1, len(ids))]
     rows = run.events.filter(kind=EventKind.ITEM, call_key__in=keys).order_by("seq")
     used = {row.call_key: row.data for row in rows.exclude(call_key="")}
-    steps = [(used[key]["agent"], used[key]["raw"]["name"]) for key in keys]
+    steps = [(used[key]["agent"], name_called(used[key]["raw"])) for key in keys]
     inner = call.agent_path.removeprefix(" / ".join(agent for agent, _ in steps))
     return [*chain(*steps), inner.removeprefix(" / "), call.tool]
 

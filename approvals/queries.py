@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 
-from runs.models import EventKind, Run
+from runs.models import EventKind, Run, RunEvent
 from runs.queries import Viewer
 from runs.timeline import text_of
 
@@ -97,12 +97,23 @@ def requests_of_runs(runs: list[Run]) -> dict[str, ApprovalRequest]:
 
 
 def last_user_message(run: Run) -> str:
-    """Return the newest text a person or system gave `run`; empty when there is none.
+    """Return the newest text a person or system gave `run`; empty if there is none."""
+    return _text_of_input(_inputs(run, frame="").order_by("-seq").first())
 
-    The needle cannot be forged: inside a JSON string its quotes would be escaped.
-    """
-    items = run.events.filter(kind=EventKind.ITEM, payload__contains='"type":"input"')
-    for event in items.order_by("-seq")[:5]:
-        if event.data.get("type") == "input":
-            return text_of(event.data.get("raw", {}).get("content"))
-    return ""
+
+def task_of(request: ApprovalRequest) -> str:
+    """Return what the agent that called was given to do; empty for the run's own."""
+    frame = request.call_key.rpartition("/")[0]
+    if not frame:
+        return ""
+    return _text_of_input(_inputs(request.run, frame).order_by("seq").first())
+
+
+def _inputs(run: Run, frame: str) -> QuerySet[RunEvent]:
+    return run.events.filter(
+        kind=EventKind.ITEM, frame=frame, payload__startswith='{"type":"input"'
+    )
+
+
+def _text_of_input(event: RunEvent | None) -> str:
+    return text_of(event.data["raw"].get("content")) if event else ""

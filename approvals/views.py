@@ -78,6 +78,7 @@ def _page(
 ) -> HttpResponse:
     context = card_context(card, user=request.user, view="page") | more
     context["last_message"] = queries.last_user_message(card.run)
+    context["task"] = queries.task_of(card)
     return render(request, "approvals/request.html", context, status=status)
 
 

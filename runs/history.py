@@ -60,7 +60,7 @@ def _followed(run: Run) -> list[Any]:
 
 
 def _read_after(before: list[JSONObject], events: Iterable[RunEvent]) -> list[Any]:
-    """Return what a model reads after one more run, whose root frame's rows these are."""
+    """Return what a model reads after one more run; `events` are its root frame's."""
     rows: list[RunEvent] = []
     view: JSONObject | None = None
     for event in events:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,8 @@ from uuid import UUID
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
+from . import codec
+from .engine.items import name_called
 from .models import EventKind, Run, RunEvent, RunStatus
 
 PENDING = "pending"
@@ -25,6 +27,8 @@ NOTICED_STATUSES = (RunStatus.FAILED, RunStatus.CANCELLED)
 
 class BlockKind(enum.StrEnum):
     INPUT = "input"
+    TASK = "task"
+    """What an agent used as a tool was given to do."""
     MESSAGE = "message"
     REASONING = "reasoning"
     CALL = "call"
@@ -54,7 +58,7 @@ class CallState(enum.StrEnum):
 
 
 STATE_WORDS = {
-    CallState.CALLED: "Called",
+    CallState.CALLED: "Under way",
     CallState.PENDING: "Waits for a decision",
     CallState.APPROVED: "Approved, not started yet",
     CallState.RUNNING: "Running",
@@ -76,6 +80,18 @@ _EXECUTION_STATES = {
 
 
 _CALLS = ("tool_call", "handoff_call", "mcp_approval_request")
+_NO_ARGUMENTS = ("type", "id", "call_id", "status", "output", "error", "caller")
+MCP_TOLD = {
+    True: "The model's server may call it.",
+    False: "The model's server may not call it.",
+}
+_SHOWN = (
+    EventKind.ITEM,
+    EventKind.RETRY,
+    EventKind.STATUS,
+    EventKind.REQUEST,
+    EventKind.EXECUTION,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +109,8 @@ class CallView:
     """Of the newest approval request; empty when nobody was asked."""
     decided_by: str
     """Who gave the newest verdict; empty when there is none."""
+    handed_to: str = ""
+    """The agent that took over, once it has."""
 
     @property
     def is_pending(self) -> bool:
@@ -139,13 +157,14 @@ class Changes:
 
 def timeline(run: Run) -> list[Block]:
     """Return all blocks of `run` in their order, in one query."""
-    return blocks_of(run.events.order_by("seq"))
+    return blocks_of(run.events.filter(kind__in=_SHOWN).order_by("seq"))
 
 
 def timelines(runs: Iterable[Run]) -> dict[UUID, list[Block]]:
     """Return the blocks of each of `runs`, in one query."""
     found: dict[UUID, list[RunEvent]] = {run.pk: [] for run in runs}
-    for event in RunEvent.objects.filter(run__in=found).order_by("run", "seq"):
+    log = RunEvent.objects.filter(run__in=found, kind__in=_SHOWN)
+    for event in log.order_by("run", "seq"):
         found[event.run_id].append(event)
     return {run_id: blocks_of(events) for run_id, events in found.items()}
 
@@ -165,7 +184,8 @@ def changes(run_id: UUID, after: int, limit: int = 500) -> Changes:
         # The exclusion repeats the condition of the index on call keys.
         whole = log.filter(call_key__in=keys, seq__lte=last_seq).exclude(call_key="")
         events |= {event.seq: event for event in whole}
-    blocks = blocks_of(events[seq] for seq in sorted(events))
+    shown = (events[seq] for seq in sorted(events) if events[seq].kind in _SHOWN)
+    blocks = blocks_of(shown)
     return Changes(
         blocks=[block for block in blocks if block.last_seq > after],
         last_seq=last_seq,
@@ -223,13 +243,18 @@ def text_of(content: Any) -> str:
     return "" if content is None else str(content)
 
 
+def _told(data: dict[str, Any]) -> str:
+    """Return a part of an output that has a form of its own, as it is told."""
+    return codec.dumps(data) if "type" not in data else f"[{data['type']}]"
+
+
 def _part_text(part: Any) -> str:
     if not isinstance(part, dict):
         return str(part)
     for name in ("text", "refusal"):
         if isinstance(part.get(name), str):
             return str(part[name])
-    return f"[{part.get('type', 'something that is not text')}]"
+    return _told(part)
 
 
 def _touches_header(event: RunEvent) -> bool:
@@ -258,7 +283,11 @@ def _item_block(event: RunEvent, data: dict[str, Any]) -> Block | None:
     match data.get("type"):
         case "input":
             text = text_of(raw.get("content"))
+            if event.frame:
+                return _plain(event, BlockKind.TASK, text=text, agent=agent)
             return _plain(event, BlockKind.INPUT, text=text)
+        case "tool_call":
+            return _server_call(event, data)
         case "message":
             text = text_of(raw.get("content"))
             return _plain(event, BlockKind.MESSAGE, text=text, agent=agent)
@@ -282,6 +311,8 @@ def _plain(event: RunEvent, kind: BlockKind, **values: str) -> Block:
 
 
 def _depth(event: RunEvent) -> int:
+    if event.call_key:
+        return event.call_key.count("/")
     return event.frame.count("/") + 1 if event.frame else 0
 
 
@@ -296,6 +327,7 @@ class _CallFacts:
     output: str | None = None
     request_id: str = ""
     decided_by: str = ""
+    handed_to: str = ""
 
     def learn(self, event: RunEvent) -> None:
         data = event.data
@@ -309,15 +341,15 @@ class _CallFacts:
     def _learn_item(self, data: dict[str, Any]) -> None:
         raw = data.get("raw") or {}
         if data.get("type") in _CALLS:
-            self.tool = str(raw.get("name", ""))
-            self.arguments = str(raw.get("arguments", ""))
+            self.tool, self.arguments = _asked_for(raw)
             self.agent = str(data.get("agent") or "")
         elif data.get("type") in ("tool_output", "handoff_output"):
             self.output = text_of(raw.get("output"))
             self.state = _state(data.get("outcome")) or CallState.SUCCEEDED
+            self.handed_to = str(data.get("target") or "")
         elif data.get("type") == "mcp_approval_response":
             approved = raw.get("approve") is True
-            self.output = text_of(raw.get("reason"))
+            self.output = text_of(raw.get("reason")) or MCP_TOLD[approved]
             self.state = CallState.SUCCEEDED if approved else CallState.REJECTED
 
     def _learn_request(self, data: dict[str, Any]) -> None:
@@ -330,6 +362,33 @@ class _CallFacts:
         # The output is how a call ended: a late row about it changes nothing.
         if state is not None and self.output is None:
             self.state = state
+
+
+def _asked_for(raw: dict[str, Any]) -> tuple[str, str]:
+    """Return the tool and the arguments of a call, whatever its form."""
+    if name := name_called(raw):
+        return name, str(raw.get("arguments", raw.get("input", "")))
+    rest = {name: part for name, part in raw.items() if name not in _NO_ARGUMENTS}
+    return str(raw.get("type", "")).removesuffix("_call"), codec.dumps(rest)
+
+
+def _server_call(event: RunEvent, data: dict[str, Any]) -> Block:
+    """Return the block of a call that the model's server made and answered itself."""
+    raw = data.get("raw") or {}
+    output = raw.get("error") or raw.get("output")
+    tool, arguments = _asked_for(raw)
+    failed = bool(raw.get("error")) or raw.get("status") == "failed"
+    call = CallView(
+        key="",
+        tool=tool,
+        arguments=arguments,
+        state=CallState.FAILED if failed else CallState.SUCCEEDED,
+        output=None if output is None else text_of(output),
+        request_id="",
+        decided_by="",
+    )
+    block = _plain(event, BlockKind.CALL, agent=str(data.get("agent") or ""))
+    return replace(block, call=call)
 
 
 def _state(value: Any) -> CallState | None:
@@ -360,5 +419,6 @@ def _call_block(events: Sequence[RunEvent]) -> Block:
             output=facts.output,
             request_id=facts.request_id,
             decided_by=facts.decided_by,
+            handed_to=facts.handed_to,
         ),
     )

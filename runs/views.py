@@ -22,6 +22,7 @@ from .http import PageRequest, announce, local_path, signed_in
 from .models import Conversation, Run
 from .services import RunError
 from .timeline import Block, timeline, timelines
+from .trace import trace_of
 
 BLOCKS_SHOWN = 300
 MAY_NOT_START = "Your account may not start or change runs. Ask an admin for it."
@@ -101,11 +102,14 @@ def run(request: PageRequest, pk: UUID) -> HttpResponse:
         context = {"run": found, "block": block, "parts": _parts(block)}
         return render(request, "runs/full.html", context)
     shown = blocks if "all" in request.GET else blocks[-BLOCKS_SHOWN:]
+    whole = request.GET.get("trace") == "all"
     context = {
         "run": found,
         "all_runs": [found],
         "blocks": shown,
         "hidden": len(blocks) - len(shown),
+        "trace": trace_of(found, whole=whole),
+        "whole": whole,
     }
     return render(request, "runs/run.html", context)
 

@@ -118,6 +118,19 @@ def decimals(number: int | None) -> str:
     return f"{number or 0:,}".replace(",", "\u202f")
 
 
+@register.filter
+def took(seconds: float) -> str:
+    """Return a duration as a person says it: 12 ms, 1.4 s, 3 min 5 s, 2 h 10 min."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 @register.simple_tag(takes_context=True)
 def may_start(context: Context) -> bool:
     """Say whether the reader may start, message, stop and resume runs."""
