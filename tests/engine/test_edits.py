@@ -138,7 +138,7 @@ async def test_an_edit_is_checked_in_its_parts() -> None:
     agent = scripted([call("refund", "c1", order={"id": "A1"})], END, tools=[refund])
     state = await paused(agent)
 
-    with pytest.raises(UserError, match="order.id"):
+    with pytest.raises(UserError, match=r"order\.id"):
         state.approve(waiting(state), arguments={"order": {"id": "B1"}})
     state.approve(waiting(state), arguments={"order": {"id": "A2"}})
     await Runner.run(agent, state)

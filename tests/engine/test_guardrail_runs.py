@@ -238,9 +238,12 @@ async def test_a_streamed_run_raises_its_tripwire_after_the_events() -> None:
     stream = Runner.run_streamed(support.agent, "go")
     names: list[str] = []
 
-    with pytest.raises(OutputGuardrailTripwireTriggered):
+    async def read() -> None:
         async for event in stream:
             names.append(getattr(event, "name", ""))
+
+    with pytest.raises(OutputGuardrailTripwireTriggered):
+        await read()
 
     assert stream.is_complete
     assert stream.final_output is None
@@ -264,7 +267,7 @@ async def test_a_tools_answer_passes_the_output_guardrails_too() -> None:
 
 
 class ToolGuards:
-    """Guardrails around `refund` that note when they ran and find what they are told."""
+    """Guardrails around `refund` that note when they ran."""
 
     def __init__(self, before: Any = None, after: Any = None) -> None:
         self.ran: list[str] = []

@@ -1,4 +1,4 @@
-"""The state's format: every version for ever, and hostile states: ENGINE.md section 5."""
+"""The state's format: every version for ever, and hostile states (section 5)."""
 
 from __future__ import annotations
 
@@ -206,7 +206,21 @@ def filtered_agents() -> tuple[Any, Support]:
 
 @pytest.mark.parametrize(
     "version",
-    ["1.2", "1.10", "2.0", "1.1.1", "1", "", "x", None, 1.1, 1, [], "1.1 ", "١.١"],
+    [
+        "1.2",
+        "1.10",
+        "2.0",
+        "1.1.1",
+        "1",
+        "",
+        "x",
+        None,
+        1.1,
+        1,
+        [],
+        "1.1 ",
+        "\u0661.\u0661",
+    ],
 )
 async def test_a_version_nobody_knows_is_named(version: Any) -> None:
     data = fixture("state_1_1_done") | {"$schemaVersion": version}
@@ -329,8 +343,9 @@ async def test_an_infinite_number_in_what_is_kept_as_it_is_is_refused(
     else:
         data["items"][1]["raw"]["n"] = "HERE"
 
+    text = json.dumps(data).replace('"HERE"', "1e999")
+
     with pytest.raises(InvalidRunState):
-        text = json.dumps(data).replace('"HERE"', "1e999")
         await RunState.from_json(Support().agent, text)
 
 
