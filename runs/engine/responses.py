@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 def count_requests(usage: Usage, state: RunState[Any]) -> None:
-    """Put an entry into `usage` for each request whose record `state` holds."""
+    """Put an entry into `usage` for each request whose record `state` holds.
+
+    Raises InvalidRunState when a record is broken.
+    """
     usage.request_usage_entries += [
-        as_request(_usage_of(record)) for record in state.responses
+        as_request(_usage_of(record)) for record, _, _ in _spans(state)
     ]
 
 

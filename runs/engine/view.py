@@ -14,6 +14,9 @@ from .digest import JSONObject
 from .errors import InvalidRunState
 from .items import RunItem
 
+MOST_REPEATS = 10
+"""How often a stored view may show the run's items, so that none is a bomb."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -97,4 +100,6 @@ def _unpacked(parts: Sequence[Any], count: int) -> list[int | JSONObject]:
         if not 0 <= first <= last < count:
             raise IndexError(f"there are {count} items, not {part!r}")
         found.extend(range(first, last + 1))
+        if len(found) > MOST_REPEATS * (count + 100):
+            raise ValueError("it repeats the run's items too often")
     return found
