@@ -87,6 +87,8 @@ def plain_item(given: JSONObject | BaseModel) -> JSONObject:
 
 def typed_item(raw: JSONObject, typed: Typed = None) -> Any:
     """Return `raw` as an object of the openai client, or itself where it is none."""
+    if raw.get("type") == "function_call":  # sparing the choice among all of them
+        typed = ResponseFunctionToolCall
     try:
         if typed is not None:
             return typed.model_validate(raw)

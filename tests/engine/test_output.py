@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -153,3 +153,25 @@ def test_an_agent_has_a_schema_unless_it_answers_in_text() -> None:
     found = output_schema_of(Answers(list[int]))
     assert found is not None
     assert found.name() == "list[int]"
+
+
+def test_the_schema_of_a_type_is_made_once() -> None:
+    assert output_schema_of(Answers(Order)) is output_schema_of(Answers(Order))
+
+
+def test_types_that_are_equal_keep_a_schema_each() -> None:
+    one, other = (
+        output_schema_of(Answers(int | str)),
+        output_schema_of(Answers(str | int)),
+    )
+
+    assert one is not None
+    assert other is not None
+    assert one.json_schema() != other.json_schema()
+
+
+def test_a_type_that_is_no_key_has_a_schema_too() -> None:
+    found = output_schema_of(Answers(Annotated[list[int], {"unit": "EUR"}]))
+
+    assert found is not None
+    assert found.validate_json('{"response": [1]}') == [1]
