@@ -35,3 +35,24 @@ async def cancel_all(tasks: Collection[asyncio.Future[Any]]) -> None:
     for task in ended:
         if not task.cancelled():
             task.exception()  # seen, so that nobody is told of it
+
+
+class Stop(asyncio.Event):
+    """An event that can be waited for beside others without a task for each wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        super().set()
+        if self._told is not None and not self._told.done():
+            self._told.set_result(None)
+
+    def told(self) -> asyncio.Future[Any]:
+        """Return what is done once the event is set: the same for all who wait."""
+        if self._told is None:
+            self._told = asyncio.get_running_loop().create_future()
+            if self.is_set():
+                self._told.set_result(None)
+        return self._told

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .callbacks import contained
-from .cancel import cancel_all, is_leaked_cancel
+from .cancel import Stop, cancel_all, is_leaked_cancel
 from .config import RunConfig
 from .errors import (
     AgentsException,
@@ -51,7 +51,7 @@ class Control:
     pause_after_turn: bool = False
     reviewer_stopped: bool = False
     """A rejection somewhere ends the whole run: no model of it is asked again."""
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: Stop = field(default_factory=Stop)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the state changes and the change is stored: one order for both."""
 
@@ -137,14 +137,16 @@ class Drive:
         task = asyncio.ensure_future(
             contained("Code of the agent", _unless_cancelled(work))
         )
-        stop = asyncio.ensure_future(stopping.wait())
         try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {task, stopping.told()}, return_when=asyncio.FIRST_COMPLETED
+            )
             if stopping.is_set():
                 raise RunStopped("The run was stopped.")
             return task.result()
-        finally:
-            await cancel_all({task, stop})
+        except BaseException:
+            await cancel_all({task})
+            raise
 
     async def within_grace(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` gives, which a stop leaves as long as a started tool.
@@ -152,16 +154,16 @@ class Drive:
         Raises RunStopped when it has not ended by then.
         """
         task = asyncio.ensure_future(contained("Code of the agent", work))
-        stop = asyncio.ensure_future(self.control.stopping.wait())
+        told = self.control.stopping.told()
         try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 await asyncio.wait({task}, timeout=self.control.stop_grace_s)
             if not task.done():
                 raise RunStopped("The run was stopped.")
             return task.result()
         finally:
-            await cancel_all({task, stop})
+            await cancel_all({task})
 
 
 async def _unless_cancelled(work: Awaitable[T]) -> T:

@@ -15,7 +15,7 @@ from .spans import guardrail_spans
 
 T = TypeVar("T")
 
-HEAD_START = 10
+HEAD_START = 20
 """Rounds of the loop that a check has before the model is asked beside it."""
 
 

@@ -157,6 +157,10 @@ class Hooks:
     run: RunHooksBase[Any, Any] | None = None
     agent: AgentHooksBase[Any, Any] | None = None
 
+    def __bool__(self) -> bool:
+        """Whether anyone is told of anything."""
+        return not (self.run is None and self.agent is None)
+
     async def agent_start(
         self, context: AgentHookContext[Any], agent: Agent[Any]
     ) -> None:

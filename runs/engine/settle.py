@@ -150,14 +150,15 @@ async def _wait_for_news(settling: _Settling, seen: int) -> None:
         settling.collect()
         settling.tasks.clear()  # what would not end even so
         return
-    changed = asyncio.ensure_future(run.ports.gate.changed(seen))
-    stopped = asyncio.ensure_future(stopping.wait())
+    # Only a call that waits can have been decided about.
+    waits = any(call.waits for _, call in run.state.open_calls_below())
+    changed = {asyncio.ensure_future(run.ports.gate.changed(seen))} if waits else set()
     try:
         await asyncio.wait(
-            {*tasks, changed, stopped}, return_when=asyncio.FIRST_COMPLETED
+            {*tasks, *changed, stopping.told()}, return_when=asyncio.FIRST_COMPLETED
         )
     finally:
-        await cancel_all({changed, stopped})
+        await cancel_all(changed)
     settling.collect()
 
 

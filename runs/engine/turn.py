@@ -82,7 +82,8 @@ async def ask_model(run: Drive) -> None:
         )
     await _admit_input(run)
     run.spans.begin_turn(state.turn + 1, state.current_agent)
-    await run.unless_stopped(_start_agent(run))
+    if not run.agent_started:
+        await run.unless_stopped(_start_agent(run))
     if not state.input_checked:
         await check_before(run)
         await remember_input(run)
@@ -90,9 +91,9 @@ async def ask_model(run: Drive) -> None:
     response = await check_beside(run, _answer(run, request))
     state.input_checked = True
     state.usage.add(response.usage)
-    await run.unless_stopped(
-        run.own_hooks.llm_end(state.context, request.agent, response)
-    )
+    if hooks := run.own_hooks:
+        told = hooks.llm_end(state.context, request.agent, response)
+        await run.unless_stopped(told)
     await take_answer(run, response, request.tools, request.handoffs)
 
 
@@ -114,8 +115,6 @@ async def _admit_input(run: Drive) -> None:
 
 
 async def _start_agent(run: Drive) -> None:
-    if run.agent_started:
-        return
     run.agent_started = True
     state = run.state
     state.context.turn_input = list(state.transcript.base)
@@ -184,11 +183,11 @@ def _settings(run: Drive) -> ModelSettings:
 async def _answer(run: Drive, request: Request) -> ModelResponse:
     """Return the model's whole answer, asking again while that may help."""
     state, settings = run.state, request.settings
-    await run.unless_stopped(
-        run.own_hooks.llm_start(
+    if hooks := run.own_hooks:
+        told = hooks.llm_start(
             state.context, request.agent, request.instructions, request.input
         )
-    )
+        await run.unless_stopped(told)
 
     async def attempt(number: int) -> ModelResponse:
         await run.emit(TurnStartedStreamEvent(state.turn + 1, number))
