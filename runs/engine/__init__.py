@@ -171,12 +171,12 @@ from .invoke import (
     ToolFailed,
     invoke_function_tool,
 )
+from .item_helpers import ItemHelpers
 from .items import (
     CompactionItem,
     HandoffCallItem,
     HandoffOutputItem,
     InputItem,
-    ItemHelpers,
     MCPApprovalRequestItem,
     MCPApprovalResponseItem,
     MCPListToolsItem,

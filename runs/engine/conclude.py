@@ -112,6 +112,7 @@ async def _hide_outputs(run: Drive, error: OutputGuardrailTripwireTriggered) -> 
             message,
             call_key=item.call_key,
             outcome=item.outcome,
+            asked=item.asked,
         )
         for item in turn_items(state)
         if isinstance(item, ToolCallOutputItem)

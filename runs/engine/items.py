@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from uuid import uuid4
 
 from openai.types.responses import (
     ResponseFunctionToolCall,
@@ -21,10 +22,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from .calls import Call, OutcomeKind
 from .digest import JSONObject
 from .errors import UserError
-from .tool_outputs import encode_output
+from .tool_origin import FROM_PROGRAM, ToolOrigin
 
 if TYPE_CHECKING:
     from .agent import Agent
+    from .tools import FunctionTool, LookupKey
 
 Typed: TypeAlias = type[BaseModel] | None
 """The openai client's form of an item, where it has one."""
@@ -105,9 +107,30 @@ def _output_item() -> TypeAdapter[Any]:
 class InputItem(RunItem):
     """What a person or a system said to the agent."""
 
-    __slots__ = ()
+    __slots__ = ("_input_id",)
     type = "input_item"
     kind = "input"
+
+    def __init__(
+        self,
+        agent: Agent[Any],
+        raw_item: JSONObject | BaseModel,
+        *,
+        input_id: str = "",
+        call_key: str = "",
+    ) -> None:
+        super().__init__(agent, raw_item, call_key=call_key)
+        self._input_id = input_id
+
+    @property
+    def input_id(self) -> str:
+        """Tells it from an input of the same words; made when it is first asked for."""
+        self._input_id = self._input_id or uuid4().hex
+        return self._input_id
+
+    def to_entry(self) -> JSONObject:
+        entry = super().to_entry()
+        return entry | {"input_id": self._input_id} if self._input_id else entry
 
     @property
     def raw_item(self) -> JSONObject:
@@ -135,9 +158,39 @@ class ReasoningItem(RunItem):
 class ToolCallItem(RunItem):
     """A call the model asked for, or one that its server made."""
 
-    __slots__ = ()
+    __slots__ = ("tool",)
     type = "tool_call_item"
     kind = "tool_call"
+
+    def __init__(
+        self, agent: Agent[Any], raw_item: JSONObject | BaseModel, *, call_key: str = ""
+    ) -> None:
+        super().__init__(agent, raw_item, call_key=call_key)
+        self.tool: FunctionTool | None = None
+        """What is called, where an MCP server offered it in this process."""
+
+    @property
+    def description(self) -> str | None:
+        """The function tool's; None for other tools, and for one that is gone."""
+        tool = self._function_tool()
+        return tool.description if tool else None
+
+    @property
+    def title(self) -> str | None:
+        """What an MCP server calls the tool before people."""
+        tool = self._function_tool()
+        return tool.title if tool else None
+
+    @property
+    def tool_origin(self) -> ToolOrigin | None:
+        """Where the function tool comes from."""
+        tool = self._function_tool()
+        return tool.origin or FROM_PROGRAM if tool else None
+
+    def _function_tool(self) -> FunctionTool | None:
+        if self.raw.get("type") != "function_call":
+            return None
+        return self.tool or self.agent.function_tool_named(name_called(self.raw))
 
     @property
     def tool_name(self) -> str | None:
@@ -227,7 +280,7 @@ class OtherItem(RunItem):
 class ToolCallOutputItem(RunItem):
     """What came of a call."""
 
-    __slots__ = ("custom_data", "outcome", "output")
+    __slots__ = ("asked", "custom_data", "outcome", "output")
     type = "tool_call_output_item"
     kind = "tool_output"
 
@@ -240,15 +293,23 @@ class ToolCallOutputItem(RunItem):
         call_key: str = "",
         outcome: OutcomeKind = OutcomeKind.SUCCEEDED,
         custom_data: JSONObject | None = None,
+        asked: RunItem | None = None,
     ) -> None:
         """As RunItem; `output` is what the tool returned, or what the model reads.
 
-        After loading it is always the latter. `custom_data` no model sees.
+        After loading it is always the latter. `custom_data` no model sees. `asked` is
+        the item of the call.
         """
         super().__init__(agent, raw_item, call_key=call_key)
         self.output = output
         self.outcome = outcome
         self.custom_data = custom_data
+        self.asked = asked
+
+    @property
+    def tool_origin(self) -> ToolOrigin | None:
+        """Where the function tool that was called comes from."""
+        return self.asked.tool_origin if isinstance(self.asked, ToolCallItem) else None
 
     @property
     def raw_item(self) -> JSONObject:
@@ -301,7 +362,7 @@ class ToolApprovalItem(RunItem):
     It is made from the state when asked for, never stored, and no model sees it.
     """
 
-    __slots__ = ("call", "path")
+    __slots__ = ("call", "path", "tool_origin")
     type = "tool_approval_item"
     kind = "approval"
 
@@ -312,8 +373,10 @@ class ToolApprovalItem(RunItem):
         *,
         call: Call,
         path: tuple[str, ...] = (),
+        tool_origin: ToolOrigin | None = None,
     ) -> None:
         super().__init__(agent, raw_item, call_key=call.key)
+        self.tool_origin = tool_origin
         self.call = call
         self.path = path or (agent.name, call.tool)
         """Agents and tools by turns, from the root agent to the tool that waits."""
@@ -325,6 +388,21 @@ class ToolApprovalItem(RunItem):
     @property
     def tool_name(self) -> str:
         return self.name
+
+    @property
+    def tool_namespace(self) -> str | None:
+        return self.raw.get("namespace")
+
+    @property
+    def tool_lookup_key(self) -> LookupKey | None:
+        """What tells the function tool from every other one of the agent."""
+        if self.raw.get("type") != "function_call":
+            return None
+        if self.tool_namespace is None:
+            return ("bare", self.name)
+        if self.tool_namespace == self.name:
+            return ("deferred_top_level", self.name)
+        return ("namespaced", self.tool_namespace, self.name)
 
     @property
     def qualified_name(self) -> str:
@@ -370,15 +448,15 @@ ITEM_KINDS: dict[str, type[RunItem]] = {
 
 def model_text(raw: JSONObject) -> str:
     """Return the text of a message, without refusals."""
-    return "".join(part.get("text") or "" for part in _parts(raw))
+    return "".join(part.get("text") or "" for part in parts_of(raw))
 
 
 def refusal_of(raw: JSONObject) -> str:
     """Return what a message refuses with; empty when it does not."""
-    return "".join(part.get("refusal") or "" for part in _parts(raw))
+    return "".join(part.get("refusal") or "" for part in parts_of(raw))
 
 
-def _parts(raw: JSONObject) -> list[JSONObject]:
+def parts_of(raw: JSONObject) -> list[JSONObject]:
     content = raw.get("content")
     if isinstance(content, str):
         return [{"text": content}]
@@ -412,59 +490,3 @@ def input_items(given: str | Sequence[JSONObject]) -> list[JSONObject]:
                 f"{item!r:.80}."
             )
     return items
-
-
-class ItemHelpers:
-    """Readers of items."""
-
-    @staticmethod
-    def input_to_new_input_list(given: str | Sequence[JSONObject]) -> list[JSONObject]:
-        return input_items(given)
-
-    @staticmethod
-    def text_message_output(message: MessageOutputItem) -> str:
-        return model_text(message.raw)
-
-    @staticmethod
-    def text_message_outputs(items: Sequence[RunItem]) -> str:
-        """Return the texts of all messages among `items`, joined."""
-        return "".join(
-            model_text(item.raw)
-            for item in items
-            if isinstance(item, MessageOutputItem)
-        )
-
-    @staticmethod
-    def extract_text(message: JSONObject | BaseModel) -> str | None:
-        """Return a message's text, or None when it has none."""
-        return model_text(plain_item(message)) or None
-
-    @staticmethod
-    def extract_refusal(message: JSONObject | BaseModel) -> str | None:
-        """Return what a message refuses with, or None when it does not."""
-        return refusal_of(plain_item(message)) or None
-
-    @staticmethod
-    def extract_last_text(message: JSONObject | BaseModel) -> str | None:
-        """Return the text of a message's last part, or None when that is none."""
-        parts = _parts(plain_item(message))
-        return parts[-1].get("text") if parts else None
-
-    @staticmethod
-    def extract_last_content(message: JSONObject | BaseModel) -> str:
-        """Return the text or refusal of a message's last part; empty without parts."""
-        parts = _parts(plain_item(message))
-        return (
-            (parts[-1].get("text") or parts[-1].get("refusal") or "") if parts else ""
-        )
-
-    @staticmethod
-    def tool_call_output_item(
-        tool_call: JSONObject | BaseModel, output: Any
-    ) -> JSONObject:
-        """Return the item that gives `tool_call` its output, as a model reads it."""
-        return {
-            "type": "function_call_output",
-            "call_id": plain_item(tool_call)["call_id"],
-            "output": encode_output(output),
-        }

@@ -25,6 +25,7 @@ from .items import (
     ITEM_KINDS,
     HandoffCallItem,
     HandoffOutputItem,
+    InputItem,
     MCPApprovalRequestItem,
     MCPApprovalResponseItem,
     RunItem,
@@ -235,14 +236,18 @@ class _Restoring:
             raise InvalidRunState(f"The state holds an item of kind {stored.type!r}.")
         agent, raw = self._agent_of_item(stored.agent), stored.raw
         if kind is ToolCallOutputItem:
+            key = self._key(text_in(raw, "call_id"))
             return ToolCallOutputItem(
                 agent,
                 raw,
                 raw.get("output"),
-                call_key=self._key(text_in(raw, "call_id")),
+                call_key=key,
                 outcome=stored.outcome or OutcomeKind.SUCCEEDED,
                 custom_data=stored.custom_data,
+                asked=self.calls.get(key),
             )
+        if kind is InputItem:
+            return InputItem(agent, raw, input_id=stored.input_id)
         if kind is HandoffOutputItem:
             key = self._key(text_in(raw, "call_id"))
             target = self._agent_of_item(stored.target)

@@ -231,6 +231,7 @@ def _output_item(
         call_key=call.key,
         outcome=outcome.kind,
         custom_data=ended.custom_data,
+        asked=run.state.call_item(call.key),
     )
     return output, "tool_output"
 

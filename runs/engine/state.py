@@ -243,11 +243,12 @@ class RunState(OpenCalls, Generic[TContext]):
             copy.deepcopy(item.raw),
             call=call,
             path=(*self.path, call.tool),
+            tool_origin=getattr(item, "tool_origin", None),
         )
 
     # Input while it goes on
 
-    def add_input(self, given: str | Sequence[JSONObject]) -> None:
+    def add_input(self, input: str | Sequence[JSONObject]) -> None:
         """Add messages that the model reads after the outputs of its open calls.
 
         Raises UserError when the run has ended, may end with an open call's output, or
@@ -263,7 +264,7 @@ class RunState(OpenCalls, Generic[TContext]):
                 f"{self.current_agent.name!r} says in tool_use_behavior; add the input "
                 "to a run after it."
             )
-        self.pending_input.extend(input_items(given))
+        self.pending_input.extend(input_items(input))
 
     def clear_pending_input(self) -> None:
         self.pending_input.clear()

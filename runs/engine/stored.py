@@ -67,6 +67,7 @@ class StoredItem(_Stored):
     key: str = ""
     outcome: OutcomeKind | None = Field(default=None, strict=False)
     target: str = ""
+    input_id: str = ""
     custom_data: dict[str, Any] | None = None
 
 

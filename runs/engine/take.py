@@ -206,6 +206,7 @@ async def _calls(
             if verdict is not None:
                 verdicts[call.key] = verdict
         elif isinstance(item, ToolCallItem) and item.raw.get("type") == "function_call":
+            item.tool = by_name.get(name_called(item.raw))
             call = await _function_call(run, item, by_name)
             calls.append(call)
             if call.gated and (text := await _refused_before(run, call, by_name)):

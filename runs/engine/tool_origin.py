@@ -46,3 +46,7 @@ class ToolOrigin:
             ToolOriginType(data["type"]),
             *(name if isinstance(name, str) else None for name in names),
         )
+
+
+FROM_PROGRAM = ToolOrigin(ToolOriginType.FUNCTION)
+"""A function of the program."""

@@ -104,6 +104,10 @@ class FunctionTool:
     namespace_description: str | None = field(default=None, kw_only=True)
     origin: ToolOrigin | None = field(default=None, kw_only=True)
     """Where it comes from; None means a function of the program."""
+    title: str | None = field(default=None, kw_only=True)
+    """What an MCP server calls it before people."""
+    mcp_annotations: Any = field(default=None, kw_only=True)
+    """What an MCP server says of it, which need not be true."""
     review: Review = field(default_factory=Review, kw_only=True)
     agent_tool: AgentTool | None = field(default=None, kw_only=True)
     """How an agent runs when this tool is called; None for any other tool."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from .agent import Agent
 from .callbacks import called
@@ -105,7 +106,9 @@ async def _admit_input(run: Drive) -> None:
         given = list(await run.journal(begun))
     else:
         given = state.take_pending_input()
-    added: list[RunItem] = [InputItem(state.current_agent, raw) for raw in given]
+    added: list[RunItem] = [
+        InputItem(state.current_agent, raw, input_id=uuid4().hex) for raw in given
+    ]
     if not added:
         return
     async with run.storing() as entries:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.responses import ResponseFunctionToolCall
 from pydantic import BaseModel, ConfigDict, Field
 
 from runs.engine import (
@@ -19,6 +20,7 @@ from runs.engine import (
     Runner,
     ToolContext,
     ToolFailed,
+    Usage,
     UserError,
     default_tool_error_function,
     function_tool,
@@ -496,3 +498,24 @@ async def test_whatever_the_model_writes_the_body_gets_what_it_declares(
 
     assert isinstance(told, str)
     assert "AssertionError" not in told
+
+
+def test_a_tools_context_is_made_by_position_or_of_an_agents() -> None:
+    call = ResponseFunctionToolCall(
+        type="function_call",
+        call_id="c1",
+        name="pay",
+        namespace="bank",
+        arguments='{"eur": 5}',
+    )
+    usage = Usage(requests=2)
+    made: ToolContext[Any] = ToolContext("shop", usage, "pay", "c1", "{}", call)
+    of_agent = ToolContext.from_agent_context(
+        RunContextWrapper("shop", usage), "c1", call
+    )
+
+    assert (made.tool_name, made.tool_arguments) == ("pay", "{}")
+    assert made.qualified_tool_name == of_agent.qualified_tool_name == "bank.pay"
+    assert (of_agent.tool_arguments, of_agent.usage) == ('{"eur": 5}', usage)
+    with pytest.raises(ValueError, match="tool_call"):
+        ToolContext.from_agent_context(made, "c1", tool_name="pay")

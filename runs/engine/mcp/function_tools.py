@@ -168,6 +168,8 @@ class MCPUtil:
             tool_output_guardrails=_copied(server.tool_output_guardrails),
             custom_data_extractor=_kept_data if server.custom_data_extractor else None,
             origin=ToolOrigin(ToolOriginType.MCP, public_name(server.name)),
+            title=tool.title or getattr(tool.annotations, "title", None),
+            mcp_annotations=copy.deepcopy(tool.annotations),
         )
 
     @classmethod
