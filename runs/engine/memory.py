@@ -85,4 +85,7 @@ async def remember(run: Drive) -> None:
     kept = storable(unsaved, reasoning_item_id_policy=policy)
     await run.within_grace(add_to_session(run.session, kept, state.context))
     state.session_saved = count
-    await run.within_grace(compact_after_turn(run.session, state.last_response_id))
+    compacted = compact_after_turn(
+        run.session, state.last_response_id, context=state.context
+    )
+    await run.within_grace(compacted)

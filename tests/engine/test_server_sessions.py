@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from openai import AsyncOpenAI
 
+from runs.engine.context import RunContextWrapper
 from runs.engine.sessions import (
     OpenAIConversationsSession,
     OpenAIResponsesCompactionSession,
@@ -36,6 +37,7 @@ class FakeServer(ThreadingHTTPServer):
         self.conversations: dict[str, list[Item]] = {}
         self.requests: list[tuple[str, str, Any]] = []
         self.compacted: list[Item] = []
+        self.compaction_usage: Item | None = None
         self.fail_after: int | None = None
 
     @property
@@ -88,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             "object": "response.compaction",
             "created_at": 1,
             "output": self.server.compacted,
-            "usage": None,
+            "usage": self.server.compaction_usage,
         }
 
     def _items(self, method: str, parts: list[str], query: str, body: Any) -> Item:
@@ -277,6 +279,25 @@ async def test_compaction_tells_the_server_where_the_history_is(
     await session.run_compaction(args)
 
     assert server.sent("POST") == [{"model": "gpt-4.1", **sent}]
+
+
+async def test_what_a_compaction_costs_counts_in_the_run(
+    server: FakeServer, client: AsyncOpenAI
+) -> None:
+    server.compacted = [SUMMARY]
+    server.compaction_usage = {
+        "input_tokens": 7,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 2,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 9,
+    }
+    session = OpenAIResponsesCompactionSession("s", ListSession(*LONG), client=client)
+    context: RunContextWrapper[None] = RunContextWrapper(None)
+
+    await compact_after_turn(session, "resp_1", context=context)
+
+    assert (context.usage.requests, context.usage.total_tokens) == (1, 9)
 
 
 async def test_compaction_leaves_short_and_waiting_sessions_alone(

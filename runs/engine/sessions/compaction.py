@@ -17,15 +17,18 @@ from typing import (
 )
 
 from ..digest import JSONObject
+from ..models.stream import usage_from_openai
 from .conversations import OpenAIConversationsSession
 from .finishing import finished
 from .pairs import as_json, orphans, plain
 from .server import session_client
-from .session import Session, SessionABC
+from .session import Session, SessionABC, wrapper_for
 from .settings import SessionSettings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+    from ..context import RunContextWrapper
 
 THRESHOLD = 10
 """How many items that are no user's words make a session long."""
@@ -68,14 +71,22 @@ def is_openai_responses_compaction_aware_session(
 
 
 async def compact_after_turn(
-    session: Session | None, response_id: str | None, *, store: bool | None = None
+    session: Session | None,
+    response_id: str | None,
+    *,
+    store: bool | None = None,
+    context: RunContextWrapper[Any] | None = None,
 ) -> None:
-    """Let a session that can do so make itself shorter, after a turn was saved."""
+    """Let a session that can do so make itself shorter, after a turn was saved.
+
+    What that costs counts in the run of `context`, if the session takes a `wrapper`.
+    """
     if response_id and is_openai_responses_compaction_aware_session(session):
         args = OpenAIResponsesCompactionArgs(response_id=response_id)
         if store is not None:
             args["store"] = store
-        await session.run_compaction(args)
+        compact = session.run_compaction
+        await compact(args, **wrapper_for([compact], context))
 
 
 def select_compaction_candidate_items(items: list[JSONObject]) -> list[JSONObject]:
@@ -170,11 +181,15 @@ class OpenAIResponsesCompactionSession(SessionABC):
             await self.underlying_session.clear_session()
 
     async def run_compaction(
-        self, args: OpenAIResponsesCompactionArgs | None = None
+        self,
+        args: OpenAIResponsesCompactionArgs | None = None,
+        *,
+        wrapper: RunContextWrapper[Any] | None = None,
     ) -> None:
         """Replace the items by what the server makes of them, if there are many.
 
-        While a call waits for its output nothing is replaced. Raises ValueError when
+        While a call waits for its output nothing is replaced. What it costs is added to
+        the usage of `wrapper`'s run. Raises ValueError when
         the mode needs a response id and there is none.
         """
         given = args or OpenAIResponsesCompactionArgs()
@@ -194,7 +209,8 @@ class OpenAIResponsesCompactionSession(SessionABC):
             if orphans(items):
                 _log.info("A session is not compacted while calls wait for outputs.")
                 return
-            await finished(self._replace(before, await self._compacted(mode, items)))
+            made = await self._compacted(mode, items, wrapper)
+            await finished(self._replace(before, made))
 
     def _mode(self, given: OpenAIResponsesCompactionArgs) -> Mode:
         mode = given.get("compaction_mode") or self.compaction_mode
@@ -223,13 +239,17 @@ class OpenAIResponsesCompactionSession(SessionABC):
             )
         return items
 
-    async def _compacted(self, mode: Mode, items: list[Any]) -> list[JSONObject]:
+    async def _compacted(
+        self, mode: Mode, items: list[Any], wrapper: RunContextWrapper[Any] | None
+    ) -> list[JSONObject]:
         model: Any = self.model
         compact = self.client.responses.compact
         if mode == "input":
             answer = await compact(model=model, input=items)
         else:
             answer = await compact(model=model, previous_response_id=self._response_id)
+        if wrapper is not None:
+            wrapper.usage.add(usage_from_openai(answer.usage))
         made = [plain(item) for item in answer.output]
         if any(item.get("type") == "reasoning" for item in made):
             return made

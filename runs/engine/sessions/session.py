@@ -111,6 +111,11 @@ def _told(session: Session, context: Any) -> dict[str, Any]:
         session.pop_item,
         session.clear_session,
     )
+    return wrapper_for(methods, context)
+
+
+def wrapper_for(methods: Sequence[Callable[..., Any]], context: Any) -> dict[str, Any]:
+    """Return `context` as the keyword `wrapper`, if all of `methods` take it."""
     asks = context is not None and all(_takes_wrapper(method) for method in methods)
     return {"wrapper": context} if asks else {}
 
