@@ -1162,3 +1162,10 @@ async def test_every_provider_is_closed_once_even_after_a_failure() -> None:
         await MultiProvider(provider_map=own, openai_api_key="key").aclose()
 
     assert (broken.closed, whole.closed) == (1, 1)
+
+
+def test_chat_says_that_it_sends_no_reasoning_back() -> None:
+    replay: Any = lambda context: True  # noqa: E731  as programs pass it
+
+    with pytest.raises(UserError, match="should_replay_reasoning_content"):
+        OpenAIChatCompletionsModel("m", None, replay)

@@ -58,14 +58,20 @@ class OpenAIChatCompletionsModel(Model):
         self,
         model: str,
         openai_client: AsyncOpenAI | None = None,
-        *,
+        should_replay_reasoning_content: None = None,
         strict_feature_validation: bool = True,
         buffer_streamed_tool_calls: bool = False,
+        *,
         api_key: str | None = None,
         base_url: str | None = None,
         organization: str | None = None,
         project: str | None = None,
     ) -> None:
+        if should_replay_reasoning_content is not None:
+            raise UserError(
+                "Reasoning is never sent back to a Chat Completions server; leave "
+                "should_replay_reasoning_content out."
+            )
         self.model = model
         self._is_strict = strict_feature_validation
         self._calls_at_end = buffer_streamed_tool_calls
