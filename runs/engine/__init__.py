@@ -196,6 +196,7 @@ from .lifecycle import (
     RunHooks,
     RunHooksBase,
 )
+from .logs import enable_verbose_stdout_logging
 from .mcp import (
     HttpClientFactory,
     LocalMCPApprovalCallable,
@@ -286,6 +287,7 @@ from .prompts import (
 from .registry import (
     set_agent_registry,
 )
+from .repl import run_demo_loop
 from .result import (
     RunResult,
     RunResultBase,
@@ -791,6 +793,7 @@ __all__ = [
     "default_tool_error_function",
     "default_tool_input_builder",
     "deserialize_usage",
+    "enable_verbose_stdout_logging",
     "encode_output",
     "encrypt_state",
     "ensure_strict_json_schema",
@@ -833,6 +836,7 @@ __all__ = [
     "resume_trace",
     "retry_policies",
     "run_agent",
+    "run_demo_loop",
     "run_trace",
     "set_agent_registry",
     "set_conversation_history_wrappers",
