@@ -30,6 +30,8 @@ MADE_BY_A_RUN = set(
 """Classes that programs read and nobody constructs."""
 
 VALIDATOR = "the SDK's own check of the value, which nobody calls"
+ASKED_INSIDE = "what the SDK's sandbox tools override; programs set needs_approval"
+REFUSED = "what a chat server would lose is refused, unless a program asks otherwise"
 
 EXCEPTIONS: dict[str, str] = {
     "MultiProvider(openai_websocket_base_url): not taken": WEBSOCKET,
@@ -40,6 +42,13 @@ EXCEPTIONS: dict[str, str] = {
     "OpenAIProvider(agent_registration): not taken": PLATFORM,
     "OpenAIProvider.agent_registration: missing": PLATFORM,
     "RunResultStreaming.ensure_sandbox_cleanup_on_completion: missing": SANDBOX,
+    "CustomTool.runtime_needs_approval: missing": ASKED_INSIDE,
+    "CustomTool.runtime_on_approval: missing": ASKED_INSIDE,
+    "MultiProvider(openai_strict_feature_validation): "
+    "True unless given, not False": REFUSED,
+    "OpenAIChatCompletionsModel(strict_feature_validation): "
+    "True unless given, not False": REFUSED,
+    "OpenAIProvider(strict_feature_validation): True unless given, not False": REFUSED,
     "ToolOutputFileContent.check_at_least_one_required_field: missing": VALIDATOR,
     "ToolOutputImage.check_at_least_one_required_field: missing": VALIDATOR,
     "RunConfig(tool_not_found_behavior): "

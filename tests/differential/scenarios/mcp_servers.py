@@ -1,5 +1,7 @@
 """Tools of MCP servers that run here: offered, called, gated."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import mcp_types
@@ -9,6 +11,7 @@ from ..script import call, text
 from ..sides import Side
 from .approvals import approve_all, decided
 
+PROGRAM = Path(__file__).parents[2] / "engine" / "mcp_server.py"
 MCP = "Hosted tools and MCP"
 SCHEMA = {
     "type": "object",
@@ -94,3 +97,32 @@ async def mcp_tools_that_need_approval(side: Side) -> None:
 async def mcp_tools_of_one_name_on_two_servers(side: Side) -> None:
     servers = [server(side), server(side)]
     await side.run(side.agent([text("x")], mcp_servers=servers), "hi")
+
+
+@scenario(MCP)
+async def mcp_server_that_is_a_program(side: Side) -> None:
+    program = side.MCPServerStdio(
+        name="numbers",
+        params={"command": sys.executable, "args": [str(PROGRAM)]},
+        require_approval={"always": {"tool_names": ["add"]}},
+        client_session_timeout_seconds=8,
+    )
+    async with program as server:
+        agent = side.agent(
+            [
+                call("add", {"a": 1, "b": 2}, "c1"),
+                call("weather", {"city": "Oslo"}, "c2"),
+                call("mixed", {}, "c3"),
+            ],
+            [text("x")],
+            mcp_servers=[server],
+        )
+        result = await side.run(agent, "hi")
+        side.note(
+            [
+                (each.tool_name, each.description, each.title, each.tool_origin)
+                for each in result.new_items
+                if each.type == "tool_call_item"
+            ]
+        )
+        await decided(side, agent, result, approve_all)

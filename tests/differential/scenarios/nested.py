@@ -281,3 +281,27 @@ async def resumed_with_the_inner_agent(side: Side) -> None:
     state = (await side.run(agent, "hi")).to_state()
     written = json.loads(json.dumps(state.to_json()))
     await side.failure(lambda: side.RunState.from_json(inner, written))
+
+
+@scenario(AS_TOOL)
+async def items_tell_of_the_tool_that_was_called(side: Side) -> None:
+    helper = side.agent([text("inner's")], name="inner").as_tool("helper", "Helps.")
+    agent = side.agent(
+        [ask(id="o1"), pay(1, "o2", "give"), pay(1, "o3", "look")],
+        [text("done")],
+        tools=[helper, gated(side, "give"), gated(side, "look", needs_approval=False)],
+    )
+    result = await side.run(agent, "hi")
+    _note_tools(side, result)
+    side.note([each.tool_origin for each in result.interruptions])
+    side.note([each.tool_lookup_key for each in result.interruptions])
+    result = await decided(side, agent, result, approve_all)
+    _note_tools(side, result)
+
+
+def _note_tools(side: Side, result: Any) -> None:
+    for item in result.new_items:
+        if item.type == "tool_call_item":
+            side.note(item.description, item.title, item.tool_origin)
+        elif item.type == "tool_call_output_item":
+            side.note(item.tool_origin)

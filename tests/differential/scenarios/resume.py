@@ -303,6 +303,19 @@ async def input_of_a_wrong_kind(side: Side) -> None:
     side.note("pending", state.pending_input)
 
 
+@scenario(INPUT)
+async def added_input_keeps_its_id(side: Side) -> None:
+    agent = side.agent([pay(1, "c1")], [pay(2, "c2")], [text("x")], tools=[gated(side)])
+    state = (await side.run(agent, "hi")).to_state()
+    state.add_input(input="and")
+    state.approve(state.get_interruptions()[0])
+    result = await side.run(agent, state)
+    before = [each.input_id for each in result.new_items if each.type == "input_item"]
+    result = await decided(side, agent, result, approve_all)
+    after = [each.input_id for each in result.new_items if each.type == "input_item"]
+    side.note(len(before), before == after)
+
+
 @scenario(CHANGED)
 async def tool_removed_while_paused(side: Side) -> None:
     agent = side.agent([pay(1)], [text("x")], tools=[gated(side)])
