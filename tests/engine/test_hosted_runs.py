@@ -234,7 +234,7 @@ async def test_items_of_the_servers_own_tools_are_kept_and_sent_back() -> None:
     state = await reread(support.agent, await paused(support.agent))
     result = await approved(support.agent, state)
 
-    assert [one.type for one in result.new_items][0] == "tool_call_item"
+    assert result.new_items[0].type == "tool_call_item"
     last = support.model.last_call
     assert last is not None
     assert last.input[1]["type"] == "web_search_call"

@@ -155,7 +155,8 @@ async def test_cancelling_at_once_ends_the_stream_and_the_state_can_be_kept() ->
     assert stream.final_output is None
     assert stream.run_loop_exception is None
     state = await reread(agent, stream.to_state())
-    result = await Runner.run(agent, state, ports=Ports(journal=journal))
+    async with asyncio.timeout(5):
+        result = await Runner.run(agent, state, ports=Ports(journal=journal))
     assert call_ids(result.interruptions) == ["c1"]  # in doubt: a person decides
     left = result.to_state()
     left.respond(waiting(left), "it was done")
