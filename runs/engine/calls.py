@@ -202,7 +202,14 @@ class StickyVerdict:
 
     agent_path: str
     tool: str
+    schema_hash: str | None
+    """The tool's own: another tool of that name is not covered. None in old states."""
     verdict: Verdict
+
+    def covers(self, call: Call) -> bool:
+        """Say whether it holds for `call`."""
+        same = (self.agent_path, self.tool) == (call.agent_path, call.tool)
+        return same and self.schema_hash in (None, call.schema_hash)
 
     @property
     def scope(self) -> str:

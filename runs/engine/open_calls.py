@@ -41,6 +41,7 @@ class OpenCalls:
     ) -> None:
         self.parent = parent
         self.frame = frame
+        self.root_agent = agent
         self.current_agent = agent
         self.open: dict[str, OpenCall] = {}
         self.sticky: list[StickyVerdict] = []
@@ -52,8 +53,15 @@ class OpenCalls:
     @property
     def agent_path(self) -> str:
         """Agent names from the root down, joined by ` / `."""
-        name = self.current_agent.name
+        name = self.agent_key
         return f"{self.parent.agent_path} / {name}" if self.parent else name
+
+    @property
+    def agent_key(self) -> str:
+        """The name of the agent whose turn it is; `name#2` for a second one of it."""
+        if self.current_agent is self.root_agent:
+            return self.root_agent.name
+        return self.root_agent.agents().key_of(self.current_agent)
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -118,11 +126,8 @@ class OpenCalls:
             return open_call.verdict
         if not open_call.call.gated:
             return None
-        return self._standing(open_call.call.agent_path, open_call.call.tool)
-
-    def _standing(self, agent_path: str, tool: str) -> Verdict | None:
         for sticky in reversed(self.sticky):
-            if (sticky.agent_path, sticky.tool) == (agent_path, tool):
+            if sticky.covers(open_call.call):
                 return sticky.verdict
         return None
 
@@ -199,7 +204,10 @@ class OpenCalls:
         for owner, open_call in self.open_calls_below():
             if (open_call.call.tool, open_call.call.call_id) == (tool_name, call_id):
                 return owner.verdict_on(open_call)
-        return self._standing(self.agent_path, tool_name)
+        for sticky in reversed(self.sticky):
+            if (sticky.agent_path, sticky.tool) == (self.agent_path, tool_name):
+                return sticky.verdict
+        return None
 
     def tool_named(self, called: str) -> FunctionTool | None:
         """Return the function tool that a call of `called` is of, by its name now."""
@@ -230,6 +238,9 @@ class OpenCalls:
             standing = dataclasses.replace(verdict, arguments=None, stop=False)
             self.sticky.append(
                 StickyVerdict(
-                    agent_path=call.agent_path, tool=call.tool, verdict=standing
+                    agent_path=call.agent_path,
+                    tool=call.tool,
+                    schema_hash=call.schema_hash,
+                    verdict=standing,
                 )
             )

@@ -391,6 +391,7 @@ def _sticky(stored: StoredSticky) -> StickyVerdict:
     return StickyVerdict(
         agent_path=stored.agent_path,
         tool=stored.tool,
+        schema_hash=stored.schema_hash,
         verdict=stored.verdict.verdict(),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .answer import plain_output
-from .calls import OpenCall, Verdict
+from .calls import OpenCall, StickyVerdict, Verdict
 from .digest import JSONObject
 from .edits import schema_of
 from .errors import UserError
@@ -101,7 +101,7 @@ def _head(state: RunState[Any], how: Writing) -> JSONObject:
         "$schemaVersion": CURRENT_SCHEMA_VERSION,
         "run_id": state.run_id,
         "agent": state.root_agent.name,
-        "current_agent": _key_of_current(state),
+        "current_agent": state.agent_key,
         "turn": state.turn,
         "max_turns": state.max_turns,
         "is_done": state.is_done,
@@ -111,14 +111,7 @@ def _head(state: RunState[Any], how: Writing) -> JSONObject:
         "open": [
             _open_call(state, open_call, how) for open_call in state.open.values()
         ],
-        "sticky": [
-            {
-                "agent_path": sticky.agent_path,
-                "tool": sticky.tool,
-                "verdict": _verdict(sticky.verdict),
-            }
-            for sticky in state.sticky
-        ],
+        "sticky": [_sticky(sticky) for sticky in state.sticky],
         "input_count": state.input_count,
         "pending_input": list(state.pending_input),
         "usage": state.usage.totals(),
@@ -165,12 +158,6 @@ def _open_keys(state: RunState[Any]) -> set[str]:
     return {open_call.call.key for _, open_call in state.open_calls_below()}
 
 
-def _key_of_current(state: RunState[Any]) -> str:
-    if state.current_agent is state.root_agent:
-        return state.root_agent.name
-    return state.root_agent.agents().key_of(state.current_agent)
-
-
 def _open_call(state: RunState[Any], open_call: OpenCall, how: Writing) -> JSONObject:
     call = open_call.call
     written = {
@@ -191,6 +178,17 @@ def _open_call(state: RunState[Any], open_call: OpenCall, how: Writing) -> JSONO
     if open_call.nested is not None:
         write = _whole if how.whole else _head
         written["nested"] = write(open_call.nested, how)
+    return written
+
+
+def _sticky(sticky: StickyVerdict) -> JSONObject:
+    written: JSONObject = {
+        "agent_path": sticky.agent_path,
+        "tool": sticky.tool,
+        "verdict": _verdict(sticky.verdict),
+    }
+    if sticky.schema_hash is not None:
+        written["schema_hash"] = sticky.schema_hash
     return written
 
 

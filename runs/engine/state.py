@@ -79,7 +79,6 @@ class RunState(OpenCalls, Generic[TContext]):
         """
         super().__init__(starting_agent, parent, frame)
         self.run_id: str = run_id or (parent.run_id if parent else uuid.uuid4().hex)
-        self.root_agent: Agent[TContext] = starting_agent
         self.turn = 0
         """Answers the model has given; a failed or unanswered call counts for none."""
         self.max_turns = max_turns

@@ -57,6 +57,8 @@ class StoredCall(_Stored):
 class StoredSticky(_Stored):
     agent_path: str
     tool: str
+    schema_hash: str | None = None
+    """None in states of before it was kept."""
     verdict: StoredVerdict
 
 
