@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from approvals.models import ApprovalRequest, RequestStatus
-from runs import services
+from approvals.models import ApprovalRequest
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
 from runs.executor import Executor
-from runs.models import EventKind, Run, RunEvent, RunStatus, ToolExecution
-from tests.factories import ada, bob, pending, say, start, until, until_status
+from runs.models import Run, RunEvent, RunStatus
+from tests.factories import start, until_status
 from tests.shop import agents as shop
 
 from .test_executor import END, crash, decide_all, open_requests, refund
-from .test_executor import ship as ship_call
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
