@@ -38,8 +38,8 @@ from .engine import (
     TurnStartedStreamEvent,
     recording,
 )
-from .engine.answer import text_of_output
 from .engine.cancel import cancel_all
+from .engine.loop.answer import text_of_output
 from .engine.models import close_clients
 from .errors import RunError
 from .journal import DurableGate, DurableJournal, ended_spans, gated_calls

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from .engine.digest import JSONObject
-from .engine.local_tools import output_of
-from .engine.shell_calls import one_output
-from .engine.view import View
+from .engine.hosted.local_tools import output_of
+from .engine.hosted.shell_calls import one_output
+from .engine.state.view import View
 from .models import Conversation, EventKind, Run, RunEvent, ToolExecution
 
 NEVER_RUN = "This call was not run: the run ended first."

@@ -10,8 +10,8 @@ from typing import Any
 from . import codec, registry
 from .engine import Agent, InvalidRunState, RunState
 from .engine.digest import JSONObject
-from .engine.restore import restore
-from .engine.stored import (
+from .engine.state.restore import restore
+from .engine.state.stored import (
     StoredLog,
     read_guardrail,
     read_head,

@@ -9,12 +9,6 @@ from .agent import (
     AgentBase,
     MCPConfig,
 )
-from .agent_tool import (
-    AgentAsToolInput,
-    AgentToolInvocation,
-    StructuredToolInputBuilderOptions,
-    default_tool_input_builder,
-)
 from .calls import (
     Call,
     CallKind,
@@ -50,22 +44,10 @@ from .context import (
     TContext,
     ToolContext,
 )
-from .custom_data import (
-    FunctionToolCustomDataContext,
-    FunctionToolCustomDataExtractor,
-)
-from .custom_tools import (
-    CustomTool,
-    CustomToolCustomDataContext,
-    CustomToolCustomDataExtractor,
-)
 from .digest import (
     MalformedArguments,
     call_digest,
     parse_arguments,
-)
-from .docstrings import (
-    DocstringStyle,
 )
 from .error_handlers import (
     RunErrorData,
@@ -106,10 +88,6 @@ from .events import (
     StreamEvent,
     TurnStartedStreamEvent,
 )
-from .function_tool import (
-    function_tool,
-    tool,
-)
 from .guardrails import (
     GuardrailFunctionOutput,
     InputGuardrail,
@@ -119,10 +97,16 @@ from .guardrails import (
     input_guardrail,
     output_guardrail,
 )
-from .handoff_filters import (
+from .handoffs.filters import (
     remove_all_tools,
 )
-from .handoff_history import (
+from .handoffs.handoff import (
+    Handoff,
+    HandoffInputData,
+    HandoffInputFilter,
+    handoff,
+)
+from .handoffs.history import (
     HandoffHistoryMapper,
     default_handoff_history_mapper,
     get_conversation_history_wrappers,
@@ -130,15 +114,9 @@ from .handoff_history import (
     reset_conversation_history_wrappers,
     set_conversation_history_wrappers,
 )
-from .handoff_prompt import (
+from .handoffs.prompt import (
     RECOMMENDED_PROMPT_PREFIX,
     prompt_with_handoff_instructions,
-)
-from .handoffs import (
-    Handoff,
-    HandoffInputData,
-    HandoffInputFilter,
-    handoff,
 )
 from .helpers import (
     ContextSerializer,
@@ -152,7 +130,12 @@ from .helpers import (
     state_problems,
     validate_state,
 )
-from .hosted_tools import (
+from .hosted.custom_tools import (
+    CustomTool,
+    CustomToolCustomDataContext,
+    CustomToolCustomDataExtractor,
+)
+from .hosted.hosted_tools import (
     CodeInterpreterTool,
     FileSearchTool,
     HostedMCPTool,
@@ -167,10 +150,44 @@ from .hosted_tools import (
     WebSearchTool,
     WebSearchToolImageSettings,
 )
-from .invoke import (
-    ToolFailed,
-    invoke_function_tool,
+from .hosted.patch_tools import (
+    ApplyPatchEditor,
+    ApplyPatchOperation,
+    ApplyPatchResult,
+    ApplyPatchTool,
+    ApplyPatchToolCustomDataContext,
+    ApplyPatchToolCustomDataExtractor,
 )
+from .hosted.shell_tools import (
+    LocalShellCommandRequest,
+    LocalShellExecutor,
+    LocalShellTool,
+    ShellExecutor,
+    ShellTool,
+)
+from .hosted.shell_types import (
+    ShellActionRequest,
+    ShellCallData,
+    ShellCallOutcome,
+    ShellCommandOutput,
+    ShellCommandRequest,
+    ShellResult,
+    ShellToolContainerAutoEnvironment,
+    ShellToolContainerNetworkPolicy,
+    ShellToolContainerNetworkPolicyAllowlist,
+    ShellToolContainerNetworkPolicyDisabled,
+    ShellToolContainerNetworkPolicyDomainSecret,
+    ShellToolContainerReferenceEnvironment,
+    ShellToolContainerSkill,
+    ShellToolEnvironment,
+    ShellToolHostedEnvironment,
+    ShellToolInlineSkill,
+    ShellToolInlineSkillSource,
+    ShellToolLocalEnvironment,
+    ShellToolLocalSkill,
+    ShellToolSkillReference,
+)
+from .hosted.tool_callers import ToolCaller
 from .item_helpers import ItemHelpers
 from .items import (
     CompactionItem,
@@ -227,12 +244,6 @@ from .mcp import (
     ToolFilterStatic,
     create_static_tool_filter,
 )
-from .migrate import (
-    CURRENT_SCHEMA_VERSION,
-    SCHEMA_VERSION_SUMMARIES,
-    SUPPORTED_SCHEMA_VERSIONS,
-    migrate_state,
-)
 from .model_settings import (
     ModelRetryBackoffSettings,
     ModelRetrySettings,
@@ -255,17 +266,20 @@ from .models import (
     set_default_openai_key,
     set_default_openai_responses_transport,
 )
+from .models.retry_advice import (
+    ModelRetryAdvice,
+    ModelRetryAdviceRequest,
+    ModelRetryNormalizedError,
+    RetryDecision,
+    RetryPolicyContext,
+)
+from .models.retry_rules import (
+    RetryPolicy,
+    retry_policies,
+)
 from .output import (
     AgentOutputSchema,
     AgentOutputSchemaBase,
-)
-from .patch_tools import (
-    ApplyPatchEditor,
-    ApplyPatchOperation,
-    ApplyPatchResult,
-    ApplyPatchTool,
-    ApplyPatchToolCustomDataContext,
-    ApplyPatchToolCustomDataExtractor,
 )
 from .ports import (
     Clock,
@@ -284,37 +298,17 @@ from .prompts import (
     GenerateDynamicPromptData,
     Prompt,
 )
-from .registry import (
-    set_agent_registry,
-)
 from .repl import run_demo_loop
 from .result import (
     RunResult,
     RunResultBase,
     RunResultStreaming,
 )
-from .retry_advice import (
-    ModelRetryAdvice,
-    ModelRetryAdviceRequest,
-    ModelRetryNormalizedError,
-    RetryDecision,
-    RetryPolicyContext,
-)
-from .retry_rules import (
-    RetryPolicy,
-    retry_policies,
-)
 from .run import (
     AgentRunner,
     Runner,
     get_default_agent_runner,
     set_default_agent_runner,
-)
-from .schema import (
-    FuncDocumentation,
-    FuncSchema,
-    function_schema,
-    generate_func_documentation,
 )
 from .sessions import (
     OpenAIConversationsSession,
@@ -335,43 +329,55 @@ from .sessions import (
     start_openai_conversations_session,
     storable,
 )
-from .shell_tools import (
-    LocalShellCommandRequest,
-    LocalShellExecutor,
-    LocalShellTool,
-    ShellExecutor,
-    ShellTool,
+from .state.migrate import (
+    CURRENT_SCHEMA_VERSION,
+    SCHEMA_VERSION_SUMMARIES,
+    SUPPORTED_SCHEMA_VERSIONS,
+    migrate_state,
 )
-from .shell_types import (
-    ShellActionRequest,
-    ShellCallData,
-    ShellCallOutcome,
-    ShellCommandOutput,
-    ShellCommandRequest,
-    ShellResult,
-    ShellToolContainerAutoEnvironment,
-    ShellToolContainerNetworkPolicy,
-    ShellToolContainerNetworkPolicyAllowlist,
-    ShellToolContainerNetworkPolicyDisabled,
-    ShellToolContainerNetworkPolicyDomainSecret,
-    ShellToolContainerReferenceEnvironment,
-    ShellToolContainerSkill,
-    ShellToolEnvironment,
-    ShellToolHostedEnvironment,
-    ShellToolInlineSkill,
-    ShellToolInlineSkillSource,
-    ShellToolLocalEnvironment,
-    ShellToolLocalSkill,
-    ShellToolSkillReference,
+from .state.registry import (
+    set_agent_registry,
 )
-from .state import (
+from .state.run_state import (
     RunState,
 )
-from .strict_schema import (
+from .tools.agent_tool import (
+    AgentAsToolInput,
+    AgentToolInvocation,
+    StructuredToolInputBuilderOptions,
+    default_tool_input_builder,
+)
+from .tools.custom_data import (
+    FunctionToolCustomDataContext,
+    FunctionToolCustomDataExtractor,
+)
+from .tools.docstrings import (
+    DocstringStyle,
+)
+from .tools.function_tool import (
+    function_tool,
+    tool,
+)
+from .tools.invoke import (
+    ToolFailed,
+    invoke_function_tool,
+)
+from .tools.schema import (
+    FuncDocumentation,
+    FuncSchema,
+    function_schema,
+    generate_func_documentation,
+)
+from .tools.strict_schema import (
     ensure_strict_json_schema,
 )
-from .tool_callers import ToolCaller
-from .tool_guardrails import (
+from .tools.tool import (
+    FunctionTool,
+    FunctionToolResult,
+    ToolErrorFunction,
+    default_tool_error_function,
+)
+from .tools.tool_guardrails import (
     ToolGuardrailFunctionOutput,
     ToolInputGuardrail,
     ToolInputGuardrailData,
@@ -382,14 +388,14 @@ from .tool_guardrails import (
     tool_input_guardrail,
     tool_output_guardrail,
 )
-from .tool_names import (
+from .tools.tool_names import (
     tool_namespace,
 )
-from .tool_origin import (
+from .tools.tool_origin import (
     ToolOrigin,
     ToolOriginType,
 )
-from .tool_outputs import (
+from .tools.tool_outputs import (
     ToolOutputFileContent,
     ToolOutputFileContentDict,
     ToolOutputImage,
@@ -398,17 +404,11 @@ from .tool_outputs import (
     ToolOutputTextDict,
     encode_output,
 )
-from .tool_use import (
+from .tools.tool_use import (
     StopAtTools,
     ToolsToFinalOutputFunction,
     ToolsToFinalOutputResult,
     ToolUseBehavior,
-)
-from .tools import (
-    FunctionTool,
-    FunctionToolResult,
-    ToolErrorFunction,
-    default_tool_error_function,
 )
 from .tracing import (
     AgentSpanData,

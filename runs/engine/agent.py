@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, get_origin
 
-from .agent_map import AgentMap
-from .agent_tool import AgentTool, InputBuilder, OutputExtractor, agent_as_tool
 from .callbacks import called, takes
 from .calls import Review
 from .config import RunConfig, made_of
@@ -18,15 +16,16 @@ from .context import RunContextWrapper, TContext
 from .digest import schema_hash
 from .errors import UserError
 from .guardrails import InputGuardrail, OutputGuardrail
-from .handoffs import Handoff, as_handoff
+from .handoffs.handoff import Handoff, as_handoff
 from .lifecycle import AgentHooksBase, RunHooksBase
 from .mcp import MCPUtil
 from .model_settings import ModelSettings
 from .models.interface import Model
 from .output import AgentOutputSchemaBase
 from .prompts import DynamicPromptFunction, Prompt, prompt_payload
-from .tool_use import ToolUseBehavior
-from .tools import (
+from .state.agent_map import AgentMap
+from .tools.agent_tool import AgentTool, InputBuilder, OutputExtractor, agent_as_tool
+from .tools.tool import (
     FunctionTool,
     IsEnabled,
     NeedsApproval,
@@ -34,10 +33,11 @@ from .tools import (
     default_tool_error_function,
     tools_by_name,
 )
+from .tools.tool_use import ToolUseBehavior
 
 if TYPE_CHECKING:
     from .events import AgentToolStreamEvent
-    from .hosted_tools import Tool
+    from .hosted.hosted_tools import Tool
     from .mcp import MCPServer
     from .sessions import Session
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .digest import JSONObject, MalformedArguments, call_digest, parse_arguments
 
 if TYPE_CHECKING:
-    from .state import RunState
+    from .state.run_state import RunState
 
 
 CALLED_HERE = (

@@ -17,8 +17,8 @@ from .sessions import SessionSettings
 if TYPE_CHECKING:
     from .agent import Agent
     from .guardrails import InputGuardrail, OutputGuardrail
-    from .handoff_history import HandoffHistoryMapper
-    from .handoffs import HandoffInputFilter
+    from .handoffs.handoff import HandoffInputFilter
+    from .handoffs.history import HandoffHistoryMapper
     from .models.interface import Model, ModelProvider
     from .sessions import SessionInputCallback
     from .tracing import TracingConfig

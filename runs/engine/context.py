@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .config import RunConfig
     from .items import ToolApprovalItem
-    from .state import RunState
+    from .state.run_state import RunState
 
 TContext = TypeVar("TContext", default=Any)
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .guardrails import InputGuardrailResult, OutputGuardrailResult
     from .items import RunItem
     from .models.interface import ModelResponse
-    from .state import RunState
-    from .tool_guardrails import (
+    from .state.run_state import RunState
+    from .tools.tool_guardrails import (
         ToolGuardrailFunctionOutput,
         ToolInputGuardrail,
         ToolInputGuardrailResult,

@@ -17,7 +17,7 @@ from .items import (
     plain_item,
     refusal_of,
 )
-from .tool_outputs import encode_json_output, encode_output
+from .tools.tool_outputs import encode_json_output, encode_output
 
 
 class ItemHelpers:

@@ -22,11 +22,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from .calls import Call, OutcomeKind
 from .digest import JSONObject
 from .errors import UserError
-from .tool_origin import FROM_PROGRAM, ToolOrigin
+from .tools.tool_origin import FROM_PROGRAM, ToolOrigin
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .tools import FunctionTool, LookupKey
+    from .tools.tool import FunctionTool, LookupKey
 
 Typed: TypeAlias = type[BaseModel] | None
 """The openai client's form of an item, where it has one."""

@@ -20,7 +20,7 @@ from .digest import JSONObject
 if TYPE_CHECKING:
     from .agent import Agent
     from .context import AgentHookContext
-    from .hosted_tools import Tool
+    from .hosted.hosted_tools import Tool
     from .models.interface import ModelResponse
 
 TAgent = TypeVar("TAgent", default="Agent[Any]")

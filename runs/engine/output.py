@@ -12,8 +12,8 @@ from typing_extensions import TypedDict
 
 from .digest import JSONObject
 from .errors import ModelBehaviorError, UserError
-from .faults import faults_of
-from .strict_schema import ensure_strict_json_schema
+from .tools.faults import faults_of
+from .tools.strict_schema import ensure_strict_json_schema
 
 WRAPPER_KEY = "response"
 """The only key of the object around an answer that is no object itself."""

@@ -17,7 +17,7 @@ from .calls import Call, Claim, ClaimStatus, Outcome, Verdict
 from .digest import JSONObject
 
 if TYPE_CHECKING:
-    from .state import RunState
+    from .state.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

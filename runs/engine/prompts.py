@@ -10,7 +10,7 @@ from openai.types.responses.response_prompt_param import ResponsePromptParam, Va
 
 from .context import RunContextWrapper
 from .errors import UserError
-from .tools import settled
+from .tools.tool import settled
 
 if TYPE_CHECKING:
     from .agent import Agent

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from .agent_tool import AgentToolInvocation
 from .cancel import cancel_all
 from .context import RunContextWrapper, TContext
 from .digest import JSONObject
-from .drive import Drive
 from .errors import UserError
 from .events import StreamEvent
-from .failure import items_of
 from .items import RunItem, ToolApprovalItem, input_items
-from .state import RunState
+from .loop.drive import Drive
+from .loop.failure import items_of
+from .state.run_state import RunState
+from .tools.agent_tool import AgentToolInvocation
 from .usage import Usage
 
 if TYPE_CHECKING:

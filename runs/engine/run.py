@@ -12,18 +12,18 @@ from .agent import Agent, check_agent
 from .config import DEFAULT_MAX_TURNS, RunConfig
 from .context import RunContextWrapper
 from .digest import JSONObject
-from .drive import Control, Drive
 from .error_handlers import checked_handlers
 from .errors import UserError
 from .lifecycle import RunHooksBase, checked_run_hooks
-from .loop import drive
-from .memory import check_session
+from .loop.drive import Control, Drive
+from .loop.main import drive
+from .loop.memory import check_session
 from .models import close_clients
 from .ports import Ports
 from .result import RunResult, RunResultStreaming
-from .server import ServerConversation
 from .sessions import Session, SessionSettings
-from .state import RunState
+from .state.run_state import RunState
+from .state.server import ServerConversation
 
 
 class Unset(enum.Enum):

@@ -50,7 +50,7 @@ from .models.stream import collect, usage_to_openai
 from .usage import Usage
 
 if TYPE_CHECKING:
-    from .hosted_tools import Tool
+    from .hosted.hosted_tools import Tool
     from .model_settings import ModelSettings
 
 ScriptedEvents: TypeAlias = (

@@ -17,7 +17,7 @@ from django.utils import timezone
 from .. import codec, registry
 from ..engine import LogEntry, RunContextWrapper, RunState, UserError
 from ..engine.digest import JSONObject
-from ..engine.state import MAX_CALL_ID
+from ..engine.state.run_state import MAX_CALL_ID
 from ..errors import ConversationBusy
 from ..models import Conversation, EventKind, Run, RunEvent, RunStatus
 from . import log

@@ -37,8 +37,8 @@ from runs.engine import (
     tool_input_guardrail,
     tool_output_guardrail,
 )
-from runs.engine.restore import restore
-from runs.engine.stored import (
+from runs.engine.state.restore import restore
+from runs.engine.state.stored import (
     StoredLog,
     read_guardrail,
     read_head,

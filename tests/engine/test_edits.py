@@ -16,7 +16,7 @@ from runs.engine import (
     function_tool,
     tool_input_guardrail,
 )
-from runs.engine.tool_guardrails import ToolGuardrailFunctionOutput
+from runs.engine.tools.tool_guardrails import ToolGuardrailFunctionOutput
 
 from .scripted import (
     END,

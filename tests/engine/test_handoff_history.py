@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from runs.engine import Agent, UserError
-from runs.engine.handoff_filters import remove_all_tools
-from runs.engine.handoff_history import (
+from runs.engine.handoffs.filters import remove_all_tools
+from runs.engine.handoffs.handoff import HandoffInputData
+from runs.engine.handoffs.history import (
     default_handoff_history_mapper,
     get_conversation_history_wrappers,
     nest_handoff_history,
     reset_conversation_history_wrappers,
     set_conversation_history_wrappers,
 )
-from runs.engine.handoffs import HandoffInputData
 from runs.engine.items import (
     InputItem,
     MessageOutputItem,

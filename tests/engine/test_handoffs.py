@@ -12,17 +12,17 @@ from pydantic import BaseModel
 
 from runs.engine import Agent, ModelBehaviorError, UserError
 from runs.engine.context import RunContextWrapper
-from runs.engine.handoff_prompt import (
-    RECOMMENDED_PROMPT_PREFIX,
-    prompt_with_handoff_instructions,
-)
-from runs.engine.handoffs import (
+from runs.engine.handoffs.handoff import (
     Handoff,
     HandoffInputData,
     as_handoff,
     enabled_handoffs,
     handoff,
     next_input,
+)
+from runs.engine.handoffs.prompt import (
+    RECOMMENDED_PROMPT_PREFIX,
+    prompt_with_handoff_instructions,
 )
 
 CONTEXT: RunContextWrapper[Any] = RunContextWrapper(context=None)

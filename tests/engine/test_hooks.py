@@ -25,7 +25,7 @@ from runs.engine.lifecycle import (
     checked_run_hooks,
 )
 from runs.engine.models.interface import ModelResponse
-from runs.engine.tool_use import (
+from runs.engine.tools.tool_use import (
     StopAtTools,
     ToolsToFinalOutputResult,
     final_output_of,

@@ -10,9 +10,9 @@ import pytest
 
 from runs.engine.agent import Agent
 from runs.engine.context import RunContextWrapper, ToolContext
-from runs.engine.custom_tools import CustomTool, CustomToolCustomDataContext
 from runs.engine.errors import UserError
-from runs.engine.hosted_tools import (
+from runs.engine.hosted.custom_tools import CustomTool, CustomToolCustomDataContext
+from runs.engine.hosted.hosted_tools import (
     CodeInterpreterTool,
     FileSearchTool,
     HostedMCPTool,
@@ -21,7 +21,23 @@ from runs.engine.hosted_tools import (
     ToolSearchTool,
     WebSearchTool,
 )
-from runs.engine.local_tools import LocalToolBase, local_tool_of
+from runs.engine.hosted.local_tools import LocalToolBase, local_tool_of
+from runs.engine.hosted.patch_tools import (
+    ApplyPatchOperation,
+    ApplyPatchResult,
+    ApplyPatchTool,
+)
+from runs.engine.hosted.shell_tools import (
+    LocalShellCommandRequest,
+    LocalShellTool,
+    ShellTool,
+)
+from runs.engine.hosted.shell_types import (
+    ShellCallOutcome,
+    ShellCommandOutput,
+    ShellCommandRequest,
+    ShellResult,
+)
 from runs.engine.model_settings import MCPToolChoice, ModelSettings
 from runs.engine.models import (
     ModelTracing,
@@ -29,25 +45,9 @@ from runs.engine.models import (
     OpenAIResponsesModel,
     close_clients,
 )
-from runs.engine.patch_tools import (
-    ApplyPatchOperation,
-    ApplyPatchResult,
-    ApplyPatchTool,
-)
 from runs.engine.prompts import GenerateDynamicPromptData, Prompt, prompt_payload
-from runs.engine.shell_tools import (
-    LocalShellCommandRequest,
-    LocalShellTool,
-    ShellTool,
-)
-from runs.engine.shell_types import (
-    ShellCallOutcome,
-    ShellCommandOutput,
-    ShellCommandRequest,
-    ShellResult,
-)
-from runs.engine.tool_names import tool_namespace
-from runs.engine.tools import FunctionTool
+from runs.engine.tools.tool import FunctionTool
+from runs.engine.tools.tool_names import tool_namespace
 from tests.fake_openai import FakeOpenAI, text
 
 CONTEXT: RunContextWrapper[Any] = RunContextWrapper(context=None)

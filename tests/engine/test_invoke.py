@@ -16,23 +16,27 @@ from pydantic import BaseModel
 
 from runs.engine.calls import Outcome, OutcomeKind
 from runs.engine.context import ToolContext
-from runs.engine.custom_data import FunctionToolCustomDataContext, custom_data_of
 from runs.engine.errors import (
     ModelBehaviorError,
     RunStopped,
     ToolTimeoutError,
     UserError,
 )
-from runs.engine.function_tool import function_tool
-from runs.engine.invoke import STOPPED, ToolFailed, invoke, invoke_function_tool
-from runs.engine.tool_origin import ToolOrigin, ToolOriginType
-from runs.engine.tool_outputs import (
+from runs.engine.tools.custom_data import FunctionToolCustomDataContext, custom_data_of
+from runs.engine.tools.function_tool import function_tool
+from runs.engine.tools.invoke import STOPPED, ToolFailed, invoke, invoke_function_tool
+from runs.engine.tools.tool import (
+    FunctionTool,
+    FunctionToolResult,
+    InvalidToolArguments,
+)
+from runs.engine.tools.tool_origin import ToolOrigin, ToolOriginType
+from runs.engine.tools.tool_outputs import (
     ToolOutputFileContent,
     ToolOutputImage,
     ToolOutputText,
     encode_output,
 )
-from runs.engine.tools import FunctionTool, FunctionToolResult, InvalidToolArguments
 
 
 class Order(BaseModel):

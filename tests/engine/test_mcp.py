@@ -22,7 +22,6 @@ from runs.engine import (
     ToolCallOutputItem,
     UserError,
 )
-from runs.engine.custom_data import custom_data_of
 from runs.engine.errors import MCPToolCancellationError
 from runs.engine.mcp import (
     MCPServerStdio,
@@ -33,8 +32,9 @@ from runs.engine.mcp import (
 from runs.engine.mcp.approval import approval_policy
 from runs.engine.mcp.names import prefixed_names
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
-from runs.engine.tool_origin import ToolOrigin, ToolOriginType
-from runs.engine.tools import InvalidToolArguments
+from runs.engine.tools.custom_data import custom_data_of
+from runs.engine.tools.tool import InvalidToolArguments
+from runs.engine.tools.tool_origin import ToolOrigin, ToolOriginType
 from runs.engine.tracing import (
     TracingProcessor,
     function_span,

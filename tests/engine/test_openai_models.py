@@ -37,8 +37,8 @@ from runs.engine.models import (
     share_keys_with_tracing,
     shared_client,
 )
-from runs.engine.retry_advice import normalized_error
-from runs.engine.tools import FunctionTool
+from runs.engine.models.retry_advice import normalized_error
+from runs.engine.tools.tool import FunctionTool
 from tests.fake_openai import (
     FakeOpenAI,
     calls,

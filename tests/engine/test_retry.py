@@ -14,7 +14,7 @@ import pytest
 
 from runs.engine.errors import ModelCallError, ModelTimeoutError
 from runs.engine.models import OpenAIResponsesModel
-from runs.engine.retry import (
+from runs.engine.models.retry import (
     ModelRetryAdvice,
     ModelRetryAdviceRequest,
     ModelRetryBackoffSettings,
@@ -26,8 +26,8 @@ from runs.engine.retry import (
     with_retries,
     within,
 )
-from runs.engine.retry_advice import normalized_error, server_advice
-from runs.engine.retry_rules import decide
+from runs.engine.models.retry_advice import normalized_error, server_advice
+from runs.engine.models.retry_rules import decide
 
 from .conftest import FakeClock
 

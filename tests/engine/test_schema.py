@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from runs.engine.context import RunContextWrapper, ToolContext
-from runs.engine.docstrings import read_docstring
 from runs.engine.errors import ModelBehaviorError, UserError
-from runs.engine.function_tool import function_tool
-from runs.engine.schema import function_schema, generate_func_documentation
-from runs.engine.strict_schema import MAX_DEPTH, ensure_strict_json_schema
+from runs.engine.tools.docstrings import read_docstring
+from runs.engine.tools.function_tool import function_tool
+from runs.engine.tools.schema import function_schema, generate_func_documentation
+from runs.engine.tools.strict_schema import MAX_DEPTH, ensure_strict_json_schema
 
 
 class Colour(enum.Enum):

@@ -11,8 +11,8 @@ from runs.engine.errors import ModelCallError
 from runs.engine.model_settings import ModelSettings
 from runs.engine.models.events import make_response, response_events, words
 from runs.engine.models.interface import ModelResponse, ModelTracing
+from runs.engine.models.retry import is_passing
 from runs.engine.models.stream import collect
-from runs.engine.retry import is_passing
 from runs.engine.testing import (
     InvalidModelStep,
     ModelCall,

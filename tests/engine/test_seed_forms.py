@@ -26,7 +26,7 @@ from runs.engine import (
     run_agent,
     set_agent_registry,
 )
-from runs.engine.migrate import version_pair
+from runs.engine.state.migrate import version_pair
 from runs.engine.testing import ModelStep, assistant_message
 
 from .scripted import (

@@ -11,8 +11,9 @@ from runs.engine.errors import (
     ToolOutputGuardrailTripwireTriggered,
     UserError,
 )
-from runs.engine.function_tool import function_tool
-from runs.engine.tool_guardrails import (
+from runs.engine.tools.function_tool import function_tool
+from runs.engine.tools.tool import FunctionTool
+from runs.engine.tools.tool_guardrails import (
     ToolGuardrailFunctionOutput,
     ToolInputGuardrail,
     ToolInputGuardrailData,
@@ -25,7 +26,6 @@ from runs.engine.tool_guardrails import (
     tool_input_guardrail,
     tool_output_guardrail,
 )
-from runs.engine.tools import FunctionTool
 
 CONTEXT: ToolContext[Any] = ToolContext(
     context=None, tool_name="pay", tool_call_id="c1", tool_arguments='{"amount": 5}'

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 
 from runs.engine.errors import UserError
-from runs.engine.function_tool import function_tool
-from runs.engine.tool_names import resolve_name_collisions, tool_namespace
-from runs.engine.tools import FunctionTool
+from runs.engine.tools.function_tool import function_tool
+from runs.engine.tools.tool import FunctionTool
+from runs.engine.tools.tool_names import resolve_name_collisions, tool_namespace
 
 
 def tool(name: str, text: str = "", *, defer_loading: bool = False) -> FunctionTool:

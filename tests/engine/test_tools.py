@@ -26,7 +26,7 @@ from runs.engine import (
     function_tool,
 )
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
-from runs.engine.tools import InvalidToolArguments
+from runs.engine.tools.tool import InvalidToolArguments
 
 
 async def call(tool: FunctionTool, arguments: Any, context: Any = None) -> str:

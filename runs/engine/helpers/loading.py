@@ -9,9 +9,9 @@ from typing import Any
 from ..agent import Agent
 from ..digest import JSONObject
 from ..errors import AgentsException, InvalidRunState
-from ..migrate import migrate_state
-from ..state import RunState
-from ..stored import read_head
+from ..state.migrate import migrate_state
+from ..state.run_state import RunState
+from ..state.stored import read_head
 
 
 async def load_state_with_migration(

@@ -12,7 +12,7 @@ from ..errors import AgentsException
 from ..result import RunResult, RunResultStreaming
 from ..run import Runner
 from ..sessions import Session
-from ..state import RunState
+from ..state.run_state import RunState
 
 Result: TypeAlias = RunResult[Any] | RunResultStreaming[Any]
 ResultProcessor: TypeAlias = Callable[[Any], Awaitable[Any]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent import Agent
 from ..errors import InvalidRunState, UserError
-from ..state import RunState
+from ..state.run_state import RunState
 from .loading import load_state_with_migration
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from ..context import RunContextWrapper
 from ..digest import JSONObject
 from ..errors import UserError
-from ..tools import NeedsApproval, settled
+from ..tools.tool import NeedsApproval, settled
 from .package import MCPTool
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 from ..context import RunContextWrapper
 from ..errors import UserError
-from ..tools import settled
+from ..tools.tool import settled
 from .package import MCPTool
 
 if TYPE_CHECKING:

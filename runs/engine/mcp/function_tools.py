@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cancel import is_leaked_cancel
 from ..context import RunContextWrapper, ToolContext
-from ..custom_data import FunctionToolCustomDataContext
 from ..digest import JSONObject, MalformedArguments, parse_arguments
 from ..errors import AgentsException, MCPToolCancellationError, UserError
-from ..strict_schema import ensure_strict_json_schema
-from ..tool_origin import ToolOrigin, ToolOriginType
-from ..tools import (
+from ..tools.custom_data import FunctionToolCustomDataContext
+from ..tools.strict_schema import ensure_strict_json_schema
+from ..tools.tool import (
     FunctionTool,
     InvalidToolArguments,
     ToolErrorFunction,
     default_tool_error_function,
     settled,
 )
+from ..tools.tool_origin import ToolOrigin, ToolOriginType
 from ..tracing import FunctionSpanData, get_current_span, mcp_tools_span
 from .approval import needs_approval
 from .errors import public_name

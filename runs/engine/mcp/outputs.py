@@ -10,7 +10,7 @@ from typing import Any
 
 from ..digest import JSONObject
 from ..errors import UserError
-from ..tools import settled
+from ..tools.tool import settled
 from .package import CallToolResult
 from .server import MCPToolCustomDataContext, MCPToolCustomDataExtractor
 

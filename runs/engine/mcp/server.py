@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from ..context import RunContextWrapper
 from ..digest import JSONObject
-from ..tool_guardrails import ToolInputGuardrail, ToolOutputGuardrail
-from ..tools import ToolErrorFunction
+from ..tools.tool import ToolErrorFunction
+from ..tools.tool_guardrails import ToolInputGuardrail, ToolOutputGuardrail
 from .approval import RequireApprovalSetting, approval_policy
 from .package import CallToolResult, MCPTool
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from ..context import RunContextWrapper
 from ..digest import JSONObject
 from ..errors import UserError
-from ..tool_guardrails import ToolInputGuardrail, ToolOutputGuardrail
-from ..tools import ToolErrorFunction
+from ..tools.tool import ToolErrorFunction
+from ..tools.tool_guardrails import ToolInputGuardrail, ToolOutputGuardrail
 from .approval import RequireApprovalSetting
 from .connection import Connection, Streams
 from .errors import MCPServerUnavailable, public_name

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from ..errors import UserError
-from ..hosted_tools import Tool, namespace_of
-from ..tools import FunctionTool
+from ..hosted.hosted_tools import Tool, namespace_of
+from ..tools.tool import FunctionTool
 
 ChatMessage: TypeAlias = dict[str, Any]
 Item: TypeAlias = Mapping[str, Any]

@@ -7,8 +7,8 @@ from typing import Any
 
 import openai
 
-from ..retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest
 from .interface import Model, ModelResponse, TResponseStreamEvent
+from .retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest
 
 # What servers answer to an address they do not have.
 _NO_SUCH_ADDRESS = {404, 405, 501}

@@ -16,9 +16,9 @@ from ..usage import Usage
 if TYPE_CHECKING:
     from openai.types.responses.response_prompt_param import ResponsePromptParam
 
-    from ..hosted_tools import Tool
+    from ..hosted.hosted_tools import Tool
     from ..model_settings import ModelSettings
-    from ..retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest
+    from .retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest
 
 # Plain JSON: what the run stores is what the model is sent.
 TResponseInputItem = JSONObject

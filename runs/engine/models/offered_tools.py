@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..custom_tools import CustomTool
 from ..errors import UserError
-from ..hosted_tools import (
+from ..hosted.custom_tools import CustomTool
+from ..hosted.hosted_tools import (
     CodeInterpreterTool,
     FileSearchTool,
     HostedMCPTool,
@@ -19,10 +19,10 @@ from ..hosted_tools import (
     WebSearchTool,
     namespace_of,
 )
+from ..hosted.patch_tools import ApplyPatchTool
+from ..hosted.shell_tools import LocalShellTool, ShellTool
 from ..model_settings import MCPToolChoice, ToolChoice
-from ..patch_tools import ApplyPatchTool
-from ..shell_tools import LocalShellTool, ShellTool
-from ..tools import FunctionTool
+from ..tools.tool import FunctionTool
 from .request import only_set
 
 _WORDS = {"auto", "required", "none"}

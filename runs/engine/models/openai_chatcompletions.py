@@ -11,7 +11,6 @@ from openai.types.chat import ChatCompletionChunk
 
 from ..errors import UserError
 from ..model_settings import MCPToolChoice
-from ..retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest, server_advice
 from .chat_convert import (
     to_chat_messages,
     to_chat_tools,
@@ -27,12 +26,13 @@ from .interface import (
     TResponseStreamEvent,
 )
 from .request import ClientSource, only_set, send
+from .retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest, server_advice
 from .stream import response_from_openai
 
 if TYPE_CHECKING:
     from openai.types.responses.response_prompt_param import ResponsePromptParam
 
-    from ..hosted_tools import Tool
+    from ..hosted.hosted_tools import Tool
     from ..model_settings import ModelSettings, ToolChoice
 
 _logger = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ from openai.types.responses import (
     ResponseStreamEvent,
 )
 
-from ..retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest, server_advice
 from .chat_convert import PROVIDER_DATA
 from .chat_items import REASONING_PREFIX
 from .interface import (
@@ -24,12 +23,13 @@ from .interface import (
 )
 from .offered_tools import chosen_tool, offer
 from .request import ClientSource, only_set, plain, send
+from .retry_advice import ModelRetryAdvice, ModelRetryAdviceRequest, server_advice
 from .stream import response_from_openai
 
 if TYPE_CHECKING:
     from openai.types.responses.response_prompt_param import ResponsePromptParam
 
-    from ..hosted_tools import Tool
+    from ..hosted.hosted_tools import Tool
     from ..model_settings import ModelSettings
 
 _LAST_EVENTS = (ResponseCompletedEvent, ResponseIncompleteEvent)

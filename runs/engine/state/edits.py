@@ -1,0 +1,69 @@
+"""Arguments a person puts in the place of those the model wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+
+from ..calls import Call, CallKind
+from ..digest import JSONObject, MalformedArguments, parse_arguments
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..tools.tool import FunctionTool
+
+
+def checked_arguments(
+    tool: FunctionTool | None, call: Call, arguments: str | Mapping[str, Any]
+) -> str:
+    """Return `arguments` as the text that runs in place of the call's own.
+
+    Raises UserError when the tool does not take them, or the call takes no changes.
+    """
+    if call.kind not in (CallKind.FUNCTION, CallKind.AGENT):
+        raise UserError(
+            f"{call.tool} runs with exactly what the model asked for; "
+            "approve or reject it as it is."
+        )
+    text = arguments if isinstance(arguments, str) else _written(call, arguments)
+    try:
+        parsed = parse_arguments(text)
+    except MalformedArguments as error:
+        raise UserError(f"{call.tool} was not approved: {error}") from error
+    if fault := fault_in(schema_of(tool), parsed):
+        raise UserError(f"{call.tool} does not take these arguments: {fault}.")
+    return text
+
+
+def fault_in(schema: JSONObject, arguments: JSONObject) -> str | None:
+    """Return the first thing wrong with `arguments` by their JSON schema, or None."""
+    faults = jsonschema.Draft202012Validator(schema).iter_errors(arguments)
+    for fault in faults:
+        place = ".".join(map(str, fault.absolute_path))
+        return f"{place}: {fault.message}" if place else fault.message
+    return None
+
+
+def schema_of(tool: FunctionTool | None) -> JSONObject:
+    """Return the tool's parameter schema; {} for one that is not known here.
+
+    A tool of an MCP server is known to its server only: that checks the arguments.
+    """
+    return tool.params_json_schema if tool else {}
+
+
+def _written(call: Call, arguments: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(arguments), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"The arguments for {call.tool} are not plain JSON: {error}"
+        ) from error
+
+
+def told_of_edit(arguments: str) -> str:
+    """Return the words that tell the model what ran instead of what it wrote."""
+    return f"A person changed the arguments before this ran, to {arguments}. Output: "
