@@ -1,1 +1,1 @@
-"""Tools that are no functions: those of the model's server, shells, patches, raw text."""
+"""Tools that are no functions: of the model's server, shells, patches, raw text."""
