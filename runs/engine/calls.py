@@ -192,7 +192,7 @@ class OpenCall:
         if self.nested is not None:
             return not self.nested.can_go_on()
         if self.verdict is None:
-            return self.call.gated or self.in_doubt
+            return self.call.gated or self.in_doubt or self.held
         return self.held
 
 

@@ -163,6 +163,9 @@ async def _wait_for_news(settling: _Settling, seen: int) -> None:
 
 
 async def _apply_verdicts(run: Drive) -> None:
+    if run.resumed:
+        for _, open_call in run.state.open_calls_below():
+            open_call.held = False  # the journal is to say so anew
     asked = [
         open_call.call
         for _, open_call in run.state.open_calls_below()
