@@ -251,6 +251,34 @@ async def test_a_stop_beside_a_nested_run_lets_its_model_say_no_more() -> None:
     assert (len(inner.model.calls), len(support.model.calls)) == (1, 1)
 
 
+async def test_a_stop_beside_a_nested_run_starts_no_call_of_it() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+    inner = clerk([call("wait", "c1"), refund("c2")], END)
+    inner.agent.tools.append(slow(started, release))
+    support = Support([ask("r1"), refund("r2", "A2")], END, name="Boss")
+    support.agent.tools.append(inner.agent.as_tool("clerk", ""))
+    gate = InMemoryGate()
+    task = asyncio.create_task(
+        Runner.run(
+            support.agent, "go", ports=Ports(gate=gate, journal=InMemoryJournal())
+        )
+    )
+    async with asyncio.timeout(5):
+        await started.wait()
+        gate.decide("r2", Verdict(kind=VerdictKind.REJECT, stop=True))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        gate.decide("r1/c2", APPROVE)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        release.set()
+        result = await task
+
+    assert result.stop_reason
+    assert inner.done == support.done == []
+    assert len(inner.model.calls) == 1
+
+
 # Failures
 
 
