@@ -60,8 +60,9 @@ async def test_1_a_late_turn_costs_what_an_early_one_does() -> None:
 
     turns = [after - before for before, after in itertools.pairwise(times)]
     early, late = sorted(turns[20:120]), sorted(turns[-100:])
-    # Medians; the benchmark judges it closely. The SDK's factor here is above 10.
-    assert late[50] < 3 * early[50]
+    # Of each hundred one of the quickest, which a busy machine disturbs least; the
+    # benchmark judges closely. The factor of the SDK is above 10 here.
+    assert late[10] < 3 * early[10]
 
 
 # 2. A state that does not repeat itself
