@@ -63,11 +63,11 @@ class ChatAnswer:
     def feed(self, chunk: Any) -> Events:
         """Yield the events that a chunk of the stream makes."""
         yield from self._note_head(chunk)
-        for choice in (getattr(chunk, "choices", None) or [])[:1]:
+        for choice in _listed(chunk, "choices")[:1]:
             delta = getattr(choice, "delta", None)
             if delta is not None:
                 yield from self._feed_texts(delta)
-                pieces = getattr(delta, "tool_calls", None) or []
+                pieces = _listed(delta, "tool_calls")
                 if self._calls_at_end:
                     self._held.extend(pieces)
                 else:
@@ -86,7 +86,7 @@ class ChatAnswer:
 
     def whole(self, completion: Any) -> Response:
         """Return the answer that a completion holds. Raises ModelCallError."""
-        choices = getattr(completion, "choices", None)
+        choices = _listed(completion, "choices")
         message = getattr(choices[0], "message", None) if choices else None
         if not choices or message is None:
             raise ModelCallError(_no_answer(completion))
@@ -98,7 +98,7 @@ class ChatAnswer:
             pass
         for _ in self._feed_texts(message):
             pass
-        for index, call in enumerate(getattr(message, "tool_calls", None) or []):
+        for index, call in enumerate(_listed(message, "tool_calls")):
             for _ in self._feed_call(call, index):
                 pass
         return self._response()
@@ -120,8 +120,8 @@ class ChatAnswer:
             self._opened = True
             yield from self._build.opening(self._response())
 
-    def _note_reason(self, reason: str | None) -> None:
-        if reason and reason not in _BROKEN_OFF:
+    def _note_reason(self, reason: object) -> None:
+        if isinstance(reason, str) and reason and reason not in _BROKEN_OFF:
             self._finish_reason = reason
 
     def _feed_texts(self, delta: Any) -> Events:
@@ -148,7 +148,8 @@ class ChatAnswer:
 
     def _feed_call(self, sent: Any, index: object) -> Events:
         function = getattr(sent, "function", None)
-        name = getattr(function, "name", None) or ""
+        sent_name = getattr(function, "name", None)
+        name = sent_name if isinstance(sent_name, str) else ""
         arguments = _fragment(getattr(function, "arguments", None))
         sent_id = getattr(sent, "id", None)
         call = self._calls.find(index, sent_id, name, arguments)
@@ -211,6 +212,12 @@ def usage_of_chat(sent: Any) -> ResponseUsage | None:
 def _count(holder: object, name: str) -> int:
     value = getattr(holder, name, None)
     return value if isinstance(value, int) else 0
+
+
+def _listed(holder: object, name: str) -> list[Any]:
+    """Return the list `holder` has under `name`, which a server may have left out."""
+    found = getattr(holder, name, None)
+    return found if isinstance(found, list) else []
 
 
 def _extras(sent: Any) -> dict[str, Any]:

@@ -59,7 +59,7 @@ async def collect(
         done = _DoneItems()
         async for event in events:
             await on_event(event)
-            if getattr(event, "type", None) in _TERMINAL:
+            if _text_or_none(getattr(event, "type", None)) in _TERMINAL:
                 answer = response_from_openai(
                     _response_of(event), done.items, raw_usage=raw_usage
                 )
@@ -88,9 +88,11 @@ def response_from_openai(
     """
     if not isinstance(response, Response):
         raise ModelCallError("The model's server sent something that is no response.")
-    if getattr(response, "status", None) in _USELESS:
+    if _text_or_none(getattr(response, "status", None)) in _USELESS:
         raise ModelCallError(_failure(response))
     output = getattr(response, "output", None) or done_items or []
+    if not _are_items(output):
+        raise ModelCallError("The model's server sent output that is none.")
     usage = getattr(response, "usage", None)
     return ModelResponse(
         output=[_whole(item) for item in output],
@@ -98,6 +100,12 @@ def response_from_openai(
         response_id=_text_or_none(getattr(response, "id", None)),
         request_id=getattr(response, "_request_id", None),
         raw_usage=_as_sent(usage) if raw_usage else None,
+    )
+
+
+def _are_items(output: object) -> bool:
+    return isinstance(output, list) and all(
+        isinstance(item, BaseModel) for item in output
     )
 
 
@@ -190,10 +198,9 @@ class _DoneItems:
                 self._items[self._key(item)] = cast(ResponseOutputItem, item)
 
     def _key(self, item: BaseModel) -> object:
-        item_id = getattr(item, "id", None)
-        if not item_id:
-            return len(self._items)
-        return getattr(item, "type", None), item_id, getattr(item, "call_id", None)
+        names = (getattr(item, name, None) for name in ("id", "type", "call_id"))
+        item_id, *others = map(_text_or_none, names)
+        return (item_id, *others) if item_id else len(self._items)
 
 
 def _response_of(event: Any) -> object:
