@@ -301,9 +301,10 @@ class Executor:
         """Store what no step has stored; a run is not disturbed by its trace."""
         if entries := ended_spans(spans):
             try:
-                await self._db.run(steps.append_spans, lease, entries)
-            except (LeaseLost, DatabaseError):
-                logger.info("The end of a trace was not stored", extra=_extra(lease))
+                with contextlib.suppress(LeaseLost):
+                    await self._db.run(steps.append_spans, lease, entries)
+            except DatabaseError:
+                logger.exception("A trace was not stored", extra=_extra(lease))
 
     async def _stretch(
         self, execution: Execution, spans: SpanRecorder

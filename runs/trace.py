@@ -67,7 +67,7 @@ def trace_of(run: Run, *, whole: bool = False) -> Trace:
     rows = run.events.filter(kind=EventKind.SPAN).order_by("-seq")
     found = list(rows if whole else rows[: ROWS_SHOWN + 1])
     shown = found if whole else found[:ROWS_SHOWN]
-    records = [record for row in shown for record in row.data["spans"]]
+    records = [record for row in reversed(shown) for record in row.data["spans"]]
     return Trace(
         trace_id=str(records[0]["trace_id"]) if records else "",
         lines=list(_lines(records)),

@@ -63,16 +63,16 @@ class Cast(Model):
         self.parts = parts
 
     async def get_response(
-        self, instructions: str | None, *args: Any, **kwargs: Any
+        self, system_instructions: str | None, *args: Any, **kwargs: Any
     ) -> ModelResponse:
-        part = self.parts[instructions or ""]
-        return await part.get_response(instructions, *args, **kwargs)
+        part = self.parts[system_instructions or ""]
+        return await part.get_response(system_instructions, *args, **kwargs)
 
     async def stream_response(
-        self, instructions: str | None, *args: Any, **kwargs: Any
+        self, system_instructions: str | None, *args: Any, **kwargs: Any
     ) -> AsyncIterator[TResponseStreamEvent]:
-        part = self.parts[instructions or ""]
-        async for event in part.stream_response(instructions, *args, **kwargs):
+        part = self.parts[system_instructions or ""]
+        async for event in part.stream_response(system_instructions, *args, **kwargs):
             yield event
 
 
@@ -142,7 +142,13 @@ def agent(name: str, tools: list[Any], **options: Any) -> Agent[Any]:
 driver = agent("Driver", [ship, refund])
 clerk = agent(
     "Clerk",
-    [look_up, refund, set_price, driver.as_tool("drive", "Let the driver do it.")],
+    [
+        look_up,
+        ship,
+        refund,
+        set_price,
+        driver.as_tool("drive", "Let the driver do it."),
+    ],
 )
 manager = agent(
     "Manager",
