@@ -90,8 +90,12 @@ class SlowHooks(RunHooks[Any]):
     async def on_agent_start(self, *_: Any) -> None:
         await asyncio.sleep(0)
 
-    on_agent_end = on_handoff = on_llm_start = on_llm_end = on_agent_start
-    on_tool_start = on_tool_end = on_agent_start
+    on_agent_end: Any = on_agent_start
+    on_handoff: Any = on_agent_start
+    on_llm_start: Any = on_agent_start
+    on_llm_end: Any = on_agent_start
+    on_tool_start: Any = on_agent_start
+    on_tool_end: Any = on_agent_start
 
 
 class ListSession:
@@ -304,7 +308,8 @@ class Disk:
                 return Claim(status=ClaimStatus.IN_DOUBT)
             return Claim(status=ClaimStatus.DONE, outcome=Outcome(**json.loads(told)))
 
-        return await self._write(started)
+        claim: Claim = await self._write(started)
+        return claim
 
     async def record(
         self,

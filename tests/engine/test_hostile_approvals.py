@@ -76,9 +76,11 @@ def custom_call(text: str = "drop", call_id: str = "1") -> ResponseCustomToolCal
 
 
 def sql(done: list[str], **settings: Any) -> CustomTool:
-    return CustomTool(
-        "sql", "Runs it.", lambda _, text: done.append(text) or "done", **settings
-    )
+    def run(_: Any, text: str) -> str:
+        done.append(text)
+        return "done"
+
+    return CustomTool("sql", "Runs it.", run, **settings)
 
 
 # Names
@@ -245,10 +247,12 @@ async def test_changing_an_interruption_changes_no_command() -> None:
     call = ResponseFunctionShellToolCall.model_construct(
         id="s", call_id="1", type="shell_call", action={"commands": ["ls"]}
     )
-    tool = ShellTool(
-        executor=lambda request: done.append(request.data.action.commands) or "",
-        needs_approval=True,
-    )
+
+    def execute(request: Any) -> str:
+        done.append(request.data.action.commands)
+        return ""
+
+    tool = ShellTool(executor=execute, needs_approval=True)
     root = agent([call], tools=[tool])
     state = (await Runner.run(root, "go")).to_state()
 

@@ -64,19 +64,17 @@ def calling(tool: Any, arguments: str = "{}", **settings: Any) -> Agent[Any]:
 
 
 def a_tool(**options: Any) -> Any:
-    @function_tool(**options)
     async def work() -> str:
         return "worked"
 
-    return work
+    return function_tool(**options)(work)
 
 
 def failing_tool(**options: Any) -> Any:
-    @function_tool(**options)
     async def fails() -> str:
         raise ValueError("no")
 
-    return fails
+    return function_tool(**options)(fails)
 
 
 @place
@@ -403,7 +401,9 @@ FAULTS: list[Callable[[], BaseException]] = [
 async def ended(made: Agent[Any], options: dict[str, Any], streamed: bool) -> None:
     """Fail unless the run ends, by an answer, a pause or an ordinary error."""
     if streamed:
-        task = Runner.run_streamed(made, "go", **options).run_loop_task
+        task: asyncio.Future[Any] = Runner.run_streamed(
+            made, "go", **options
+        ).run_loop_task
     else:
         task = asyncio.ensure_future(Runner.run(made, "go", **options))
     await asyncio.wait({task}, timeout=5)

@@ -175,7 +175,12 @@ async def test_instructions_are_asked_for_again_and_the_history_is_not_made_anew
 ):
     asked: list[Any] = []
     support = Support([look_up("c0"), refund("c1")], END)
-    support.agent.instructions = lambda ctx, agent: asked.append(ctx.context) or "x"
+
+    def instructions(ctx: Any, agent: Any) -> str:
+        asked.append(ctx.context)
+        return "x"
+
+    support.agent.instructions = instructions
 
     state = await paused(support.agent, context="ada")
     await approved(support.agent, state, context="bob")

@@ -140,7 +140,12 @@ async def test_serializers_given_to_the_run_are_remembered(
 async def test_a_deserializer_given_on_resume_reads_what_the_state_stored() -> None:
     seen: list[Any] = []
     support = Support([refund("c1")], END)
-    support.agent.instructions = lambda ctx, agent: seen.append(ctx.context) or ""
+
+    def instructions(ctx: Any, agent: Any) -> str:
+        seen.append(ctx.context)
+        return ""
+
+    support.agent.instructions = instructions
     state = await paused(
         support.agent, context=Customer("ada"), context_serializer=as_text
     )
@@ -391,7 +396,7 @@ async def test_session_settings_limit_what_a_run_reads(settings: Any) -> None:
 
 def test_session_settings_refuse_names_they_do_not_know() -> None:
     with pytest.raises(TypeError, match="nonsense"):
-        SessionSettings(nonsense=1)
+        SessionSettings(**{"nonsense": 1})
 
 
 @pytest.mark.parametrize(
