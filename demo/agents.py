@@ -1,6 +1,7 @@
-"""Three example agents: a shop's support, operations, and one that only reads.
+"""Example agents: a shop's support, operations, one that only reads, a front desk.
 
-They think with a scripted model, or with a real one where OPENAI_API_KEY is set.
+The front desk uses Support as a tool and hands over to Ops. All think with a scripted
+model, or with a real one where OPENAI_API_KEY is set.
 """
 
 from __future__ import annotations
@@ -140,32 +141,51 @@ async def read_page(title: str) -> str:
     return world.HANDBOOK.get(title, f"The handbook has no page {title!r}.")
 
 
-register(
-    Agent(
-        name="Support",
-        instructions=(
-            "You help the customers of a shop. Look an order up before you refund it. "
-            "Ask when the order or the amount is not clear. When a call is rejected, "
-            "say so and follow the reviewer's reason; never call it done."
-        ),
-        tools=[lookup_order, refund, send_email],
-        model=chosen_model(),
+support = Agent[Any](
+    name="Support",
+    instructions=(
+        "You help the customers of a shop. Look an order up before you refund it. "
+        "Ask when the order or the amount is not clear. When a call is rejected, "
+        "say so and follow the reviewer's reason; never call it done."
     ),
+    tools=[lookup_order, refund, send_email],
+    model=chosen_model(),
+)
+ops = Agent[Any](
+    name="Ops",
+    handoff_description="Knows the workers and the branches.",
+    instructions=(
+        "You run servers and a repository. List the workers before you restart "
+        "one. Delete a branch only when it is named."
+    ),
+    tools=[list_workers, restart_worker, delete_branch],
+    model=chosen_model(),
+)
+register(
+    support,
     key="support",
     description="Looks up orders, pays money back, writes to customers.",
 )
+register(ops, key="ops", description="Restarts workers and deletes branches.")
 register(
     Agent(
-        name="Ops",
+        name="Front desk",
         instructions=(
-            "You run servers and a repository. List the workers before you restart "
-            "one. Delete a branch only when it is named."
+            "You take in whatever comes. Let Support settle what is about customers "
+            "and orders, with all you were told of it, and say what came of it. Then "
+            "hand over to Ops what is about workers or branches."
         ),
-        tools=[list_workers, restart_worker, delete_branch],
+        tools=[
+            support.as_tool(
+                "settle_case",
+                "Let Support settle a customer's case: look up, pay back, write.",
+            )
+        ],
+        handoffs=[ops],
         model=chosen_model(),
     ),
-    key="ops",
-    description="Restarts workers and deletes branches.",
+    key="desk",
+    description="Asks Support about customers, hands servers over to Ops.",
 )
 register(
     Agent(

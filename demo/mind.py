@@ -27,6 +27,9 @@ _WRITE = re.compile(
     re.I,
 )
 _REFUND = re.compile(r"\b(refund|reimburse|pay back)|money back", re.I)
+_OPERATIONS = re.compile(
+    r"\b(workers?|servers?|branch(es)?|restart|reboot|bounce)\b", re.I
+)
 _DONE = {
     "refund": "Refunded ",
     "send_email": "Sent ",
@@ -60,11 +63,35 @@ def think(talk: Talk, tools: Iterable[str]) -> Answer:
 
 
 def _skills(tools: set[str]) -> list[Skill]:
+    if "settle_case" in tools:
+        return [_settle_case, _hand_over]
     if "refund" in tools:
         return [_refund, _email, _look_up]
     if "restart_worker" in tools:
         return [_restart, _delete, _list]
     return [_research] if "search_handbook" in tools else []
+
+
+# The front desk
+
+
+def _settle_case(step: str, talk: Talk) -> Answer | None:
+    """Let Support do all that is about customers, in one go."""
+    parts = (step for step in talk.steps if not _OPERATIONS.search(step))
+    case = ". ".join(part.rstrip(" ,.") for part in parts)
+    about_customers = _REFUND.search(case) or _WRITE.search(case) or _ORDER.search(case)
+    if not about_customers or talk.made("settle_case", input=case):
+        return None
+    return Answer(
+        text="I let Support settle this.", calls=[_wish("settle_case", input=case)]
+    )
+
+
+def _hand_over(step: str, talk: Talk) -> Answer | None:
+    if not _OPERATIONS.search(step):
+        return None
+    text = "This is for Ops; I hand you over."
+    return Answer(text=text, calls=[_wish("transfer_to_ops")])
 
 
 # Support
@@ -348,12 +375,15 @@ def _with_report(answer: Answer, talk: Talk) -> Answer:
 
 
 def _report(calls: list[Call]) -> str:
+    if cases := [call for call in calls if call.name == "settle_case"]:
+        # Its last answer goes on with what it had asked back before.
+        calls = [*(call for call in calls if call not in cases), cases[-1]]
     acts = [call for call in calls if call.name in _DONE]
     used = {str(call.arguments.get("order_id")) for call in acts}
     found = [
         _finding(call)
         for call in calls
-        if call.name in ("lookup_order", "read_page") or not acts
+        if call.name in ("lookup_order", "read_page", "settle_case") or not acts
         if call not in acts and call.arguments.get("order_id") not in used
     ]
     lines = [line for line in [*map(_act, acts), *found] if line]
@@ -388,6 +418,12 @@ def _finding(call: Call) -> str:
 
 
 def _introduction(tools: set[str]) -> str:
+    if "settle_case" in tools:
+        return (
+            "I am the front desk. Support settles customers' cases for me, and what is "
+            "about servers I hand over to Ops. Try: “Alan returned order 1043, refund "
+            "him.” Support's refund waits for a reviewer."
+        )
     if "refund" in tools:
         return (
             "I am the shop's support. I look orders up, pay money back and write to "

@@ -52,7 +52,9 @@ class DemoModel(Model):
         prompt: Any,
     ) -> ModelResponse:
         """Return the answer at once."""
-        answer = think(read(input), [tool.name for tool in tools])
+        names = [tool.name for tool in tools]
+        names += [handoff.tool_name for handoff in handoffs]
+        answer = think(read(input), names)
         return ModelResponse(
             output=_output(answer),
             usage=_usage(input, answer),

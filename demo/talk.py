@@ -11,6 +11,8 @@ from typing import Any
 _STEP = re.compile(r"\n|[;.!?]\s|\b(?:and then|then|after that|afterwards)\b", re.I)
 
 SHORT_REPLY_WORDS = 4
+HANDING_OVER = "transfer_to_"
+"""How calls begin that only say who goes on."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,9 +78,10 @@ def read(items: str | list[Any]) -> Talk:
         kind = item.get("type", "message")
         if kind == "function_call":
             call = Call(name=item["name"], arguments=_arguments(item["arguments"]))
-            calls[item["call_id"]] = call
-            talk.calls.append(call)
             answered = False
+            if not call.name.startswith(HANDING_OVER):
+                calls[item["call_id"]] = call
+                talk.calls.append(call)
         elif kind == "function_call_output" and item["call_id"] in calls:
             calls[item["call_id"]].output = _text(item["output"])
         elif item.get("role") == "assistant":

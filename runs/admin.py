@@ -13,6 +13,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
+from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
@@ -20,7 +21,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from . import inert, services
-from .models import Conversation, Run, RunEvent, ToolExecution
+from .models import Conversation, Run, RunEvent, SavedState, ToolExecution
 from .readonly_admin import AgentFilter, HistoryAdmin, json_box, text_box
 from .services import prune
 from .webhooks import admin as webhooks_admin  # noqa: F401  registers its own
@@ -227,7 +228,7 @@ class RunAdmin(HistoryAdmin):
             "title": "Clean up states",
             "opts": self.model._meta,
             "form": form,
-            "count": None if age is None else prune.prunable(age).count(),
+            "count": None if age is None else prune.count_prunable(age),
         }
         return render(request, "admin/runs/run/clean_up.html", context)
 
@@ -299,6 +300,43 @@ class ToolExecutionAdmin(HistoryAdmin):
     @admin.display(description="evidence")
     def evidence_text(self, execution: ToolExecution) -> SafeString:
         return json_box(execution.evidence, "evidence")
+
+
+@admin.register(SavedState)
+class SavedStateAdmin(HistoryAdmin):
+    """That a state is stored, and how old it is; what is in it is its program's."""
+
+    list_display = ("safe_key", "safe_agent", "is_active", "size", "updated_at")
+    list_filter = ("is_active",)
+    search_fields = ("key", "agent")
+    fields = (
+        "id",
+        "safe_key",
+        "safe_agent",
+        "is_active",
+        "size",
+        "created_at",
+        "updated_at",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SavedState]:
+        found: QuerySet[SavedState] = super().get_queryset(request)
+        return found.defer("state").annotate(characters=Length("state"))
+
+    @admin.display(description="key", ordering="key")
+    def safe_key(self, saved: SavedState) -> str:
+        return inert.excerpt(saved.key, 200)
+
+    @admin.display(description="agent", ordering="agent")
+    def safe_agent(self, saved: SavedState) -> str:
+        return inert.excerpt(saved.agent, 200)
+
+    @admin.display(description="characters")
+    def size(self, saved: Any) -> int:
+        """Return how long the stored text is; `characters` is get_queryset's."""
+        characters: int = saved.characters
+        return characters
 
 
 def excerpt(event: RunEvent) -> str:

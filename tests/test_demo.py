@@ -65,7 +65,7 @@ def effects() -> list[str]:
     return [f"{row.tool} {row.subject}" for row in Effect.objects.order_by("id")]
 
 
-@pytest.mark.parametrize("key", ["support", "ops", "research"])
+@pytest.mark.parametrize("key", ["desk", "support", "ops", "research"])
 def test_a_greeting_gets_an_introduction(key: str) -> None:
     talk = Conversing(key)
 
@@ -277,6 +277,51 @@ def test_research_reads_several_pages_and_asks_nobody() -> None:
     assert "what was reviewed is exactly what runs" in answer
 
 
+@pytest.mark.django_db
+def test_the_front_desk_lets_support_settle_a_case() -> None:
+    talk = Conversing("desk")
+
+    answer = talk.say("Alan returned order 1043. Refund him, then e-mail him.")
+
+    case = "Alan returned order 1043. Refund him. e-mail him"
+    assert talk.called == [f"settle_case {case}"]
+    assert [name for name, _ in talk.asked] == ["refund", "send_email"]
+    assert "Done: Refunded 129.90 EUR for order 1043" in answer
+    assert effects() == ["refund 1043", "send_email alan@example.com"]
+
+
+@pytest.mark.django_db
+def test_the_front_desk_passes_on_what_support_asks_back() -> None:
+    talk = Conversing("desk")
+
+    assert talk.say("I want a refund").endswith("shall I refund?")
+    answer = talk.say("1044")
+
+    assert "Refunded 39.00 EUR" in answer
+    assert "shall I refund?" not in answer
+
+
+@pytest.mark.django_db
+def test_the_front_desk_hands_servers_over_to_ops() -> None:
+    talk = Conversing("desk")
+
+    answer = talk.say("Restart the stuck workers, please.")
+
+    assert talk.called[:2] == ["transfer_to_ops", "list_workers"]
+    assert [name for name, _ in talk.asked] == ["restart_worker", "restart_worker"]
+    assert "Done: Restarted eu-3" in answer
+    assert effects() == ["restart_worker eu-3", "restart_worker us-2"]
+
+
+@pytest.mark.django_db
+def test_the_front_desk_does_both() -> None:
+    talk = Conversing("desk")
+
+    talk.say("Refund order 1044, then restart eu-3")
+
+    assert effects() == ["refund 1044", "restart_worker eu-3"]
+
+
 def test_the_model_calls_no_tool_it_was_not_given() -> None:
     answer = think(read("refund 1042"), ["search_handbook"])
 
@@ -344,7 +389,7 @@ def test_seeding_makes_people_and_conversations_once() -> None:
     assert people["bob"].has_perm("runs.start_run")
     assert people["admin"].is_superuser
     assert not people["ada"].groups.exists()
-    assert Conversation.objects.count() == 3
+    assert Conversation.objects.count() == 5
     assert set(Run.objects.values_list("requester__username", flat=True)) == {"bob"}
     assert "ada/ada" in out.getvalue()
 

@@ -1,7 +1,8 @@
 """Cleaning up old states: what agents said and did goes, what was decided stays.
 
 A pruned run keeps its row, its requests and its decisions. It cannot be resumed, and a
-later run of its conversation no longer reads it.
+later run of its conversation no longer reads it. States that programs have put by
+themselves go by their own age: the time they were last saved or taken out of use.
 """
 
 from __future__ import annotations
@@ -13,10 +14,22 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from ..models import OPEN_STATUSES, EventKind, Run, RunEvent
+from ..models import (
+    OPEN_STATUSES,
+    EventKind,
+    Run,
+    RunEvent,
+    SavedState,
+    ToolExecution,
+)
+from . import saved_states
 
 BATCH = 100
 """Runs in one transaction: others may write in between."""
+
+KEPT = (EventKind.STATUS, EventKind.REQUEST, EventKind.EXECUTION)
+"""Rows of the log that say what became of run, requests and calls, and not what was
+said: a view, an answer's record, a guardrail's and a span hold some of that too."""
 
 
 def prunable(older_than: timedelta) -> QuerySet[Run]:
@@ -33,8 +46,18 @@ def prunable(older_than: timedelta) -> QuerySet[Run]:
     return Run.objects.filter(~Exists(in_use)).exclude(head="")
 
 
+def prunable_saved(older_than: timedelta) -> QuerySet[SavedState]:
+    """Return the states of programs of their own that are older."""
+    return saved_states.older_than(timezone.now() - older_than)
+
+
+def count_prunable(older_than: timedelta) -> int:
+    """Return how many states `prune_states` would delete."""
+    return prunable(older_than).count() + prunable_saved(older_than).count()
+
+
 def prune_states(older_than: timedelta) -> int:
-    """Delete the states of `prunable` runs and return how many they were.
+    """Delete the states of `prunable` runs and old saved ones; return how many.
 
     First all are marked inactive, so that none is resumed or read any more; then they
     are emptied. Interrupted and begun again, it goes on where it stood.
@@ -42,7 +65,7 @@ def prune_states(older_than: timedelta) -> int:
     prunable(older_than).filter(state_inactive_at=None).update(
         state_inactive_at=timezone.now()
     )
-    done = 0
+    done = saved_states.delete_before(timezone.now() - older_than)
     while batch := _marked():
         done += _empty(batch)
     return done
@@ -55,5 +78,6 @@ def _marked() -> list[UUID]:
 
 def _empty(run_ids: list[UUID]) -> int:
     with transaction.atomic():
-        RunEvent.objects.filter(run__in=run_ids, kind=EventKind.ITEM).delete()
+        RunEvent.objects.filter(run__in=run_ids).exclude(kind__in=KEPT).delete()
+        ToolExecution.objects.filter(run__in=run_ids).update(outcome="")
         return Run.objects.filter(pk__in=run_ids).update(head="", pending_input="[]")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from .. import codec
@@ -48,8 +49,13 @@ def clear(key: str) -> None:
 
 def delete_before(cutoff: datetime, *, key: str | None = None) -> int:
     """Delete states last saved or cleared before `cutoff`; return how many."""
-    old = SavedState.objects.filter(updated_at__lt=cutoff)
+    old = older_than(cutoff)
     return (old if key is None else old.filter(key=key)).delete()[0]
+
+
+def older_than(cutoff: datetime) -> QuerySet[SavedState]:
+    """Return the states last saved or cleared before `cutoff`."""
+    return SavedState.objects.filter(updated_at__lt=cutoff)
 
 
 def _place(row: SavedState) -> str:

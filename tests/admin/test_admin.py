@@ -15,6 +15,7 @@ from django.urls import reverse
 from approvals.models import ApprovalRequest, Decision, RequestStatus
 from runs import codec, services
 from runs.models import Run, RunEvent, RunStatus, WebhookSource
+from runs.services import saved_states
 from runs.webhooks.signature import is_secret
 from tests.factories import ada, bob, make_user, say, start
 from tests.webhooks.factories import deliver, make_source
@@ -27,6 +28,7 @@ HISTORY = [
     ("runs", "run"),
     ("runs", "runevent"),
     ("runs", "toolexecution"),
+    ("runs", "savedstate"),
     ("runs", "webhookdelivery"),
     ("approvals", "approvalrequest"),
     ("approvals", "vote"),
@@ -62,6 +64,7 @@ def history() -> Run:
     Run.objects.filter(pk=run.pk).update(error=EVIL, final_output=EVIL)
     run.conversation.metadata = codec.dumps({"key": EVIL})
     run.conversation.save()
+    saved_states.save(f"s1 {EVIL}", f"A {EVIL}", lambda place: f'{{"said": "{EVIL}"}}')
     deliver(Client(), make_source(agent_key="shop"), {"order": {"id": 1}})
     return run
 
@@ -217,6 +220,20 @@ def test_a_run_shows_its_head_and_log(boss: Client, history: Run) -> None:
     assert "Refund 1042" in page
     assert "$schemaVersion" in page
     assert f"?run={history.pk}" in page
+
+
+def test_a_saved_states_content_is_not_shown(boss: Client) -> None:
+    saved_states.save("s1", "Agent", lambda place: '{"said": "hunter2"}')
+    row = newest("runs", "savedstate")
+
+    pages = [
+        boss.get(url("runs", "savedstate", "changelist")).content.decode(),
+        boss.get(url("runs", "savedstate", "change", row.pk)).content.decode(),
+    ]
+
+    for page in pages:
+        assert "hunter2" not in page
+        assert "19" in page  # characters
 
 
 def test_a_damaged_head_can_be_looked_at(boss: Client, history: Run) -> None:

@@ -5,11 +5,12 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from approvals.models import ApprovalRequest, Decision
 from runs import services
-from runs.models import Run, RunEvent, RunStatus
-from runs.services import prune
+from runs.models import EventKind, Run, RunEvent, RunStatus, SavedState
+from runs.services import prune, record_event, saved_states
 from tests.factories import ada, bob, say, start
 
 from .factories import end, make_ended_run, make_request
@@ -40,6 +41,47 @@ def test_prune_deletes_the_state_and_keeps_what_was_decided() -> None:
     assert run.events.filter(kind="request").count() == 2
     assert ApprovalRequest.objects.get().pk == request.pk
     assert Decision.objects.get().verdict == "approve"
+
+
+def test_prune_takes_all_that_was_said_from_log_and_executions() -> None:
+    run = start()
+    said = [kind for kind in EventKind if kind not in prune.KEPT]
+    for kind in EventKind:
+        record_event(run.pk, kind, {"said": "hunter2"})
+    run.executions.create(
+        call_key="c1",
+        tool="t",
+        digest="d",
+        epoch=1,
+        outcome='{"output": "hunter2"}',
+        started_at=run.created_at,
+    )
+    end(run, age=LONG_AGO)
+
+    prune.prune_states(MONTH)
+
+    assert not run.events.filter(kind__in=said).exists()
+    assert {event.kind for event in run.events.all()} == set(prune.KEPT)
+    assert run.executions.get().outcome == ""
+
+
+def make_saved(key: str, *, age: timedelta, active: bool = True) -> None:
+    saved_states.save(key, "Agent", lambda place: "{}")
+    if not active:
+        saved_states.clear(key)
+    SavedState.objects.filter(key=key).update(updated_at=timezone.now() - age)
+
+
+def test_prune_takes_saved_states_by_their_own_age() -> None:
+    make_saved("old", age=LONG_AGO)
+    make_saved("cleared", age=LONG_AGO, active=False)
+    make_saved("young", age=timedelta(days=29))
+
+    assert prune_command("--older-than=30d", "--dry-run") == (
+        "2 states would be deleted."
+    )
+    assert prune_command("--older-than=30d") == "2 states deleted."
+    assert SavedState.objects.get().key == "young"
 
 
 @pytest.mark.parametrize("age", [timedelta(0), timedelta(days=29)])

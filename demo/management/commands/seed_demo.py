@@ -15,6 +15,8 @@ PEOPLE = {"ada": "reviewers", "bob": "operators", "admin": ""}
 CONVERSATIONS = (
     ("research", "How does Placet make sure that nothing runs twice?"),
     ("ops", "Which workers are stuck?"),
+    ("desk", "Restart the stuck workers, please."),
+    ("desk", "Alan returned order 1043. Please refund him, then e-mail him."),
     ("support", "Please refund order 1042, the machine arrived broken."),
 )
 

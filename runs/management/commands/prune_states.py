@@ -27,7 +27,8 @@ def age(text: str) -> timedelta:
 class Command(BaseCommand):
     help = (
         "Deletes the states (messages, tool calls and outputs) of ended runs in "
-        "conversations without anything newer. Runs, requests and decisions stay."
+        "conversations without anything newer, and states that programs have saved by "
+        "themselves. Runs, requests and decisions stay."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,7 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *, older_than: timedelta, dry_run: bool, **options: Any) -> None:
         if dry_run:
-            count = prune.prunable(older_than).count()
+            count = prune.count_prunable(older_than)
             self.stdout.write(f"{count} states would be deleted.")
             return
         self.stdout.write(f"{prune.prune_states(older_than)} states deleted.")
