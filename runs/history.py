@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from .engine.calls import key_of
 from .engine.digest import JSONObject
 from .engine.hosted.local_tools import output_of
 from .engine.hosted.shell_calls import one_output
@@ -92,7 +93,7 @@ def _shown(view: JSONObject, raws: Sequence[JSONObject]) -> list[JSONObject]:
 def answered(items: list[JSONObject], started: Collection[str]) -> list[JSONObject]:
     """Return `items` with an output for each call: an orphan confuses every model.
 
-    `started` are the calls that may have had their effect all the same.
+    `started` are the keys of calls that may have had their effect all the same.
     """
     over = {
         item.get("call_id") or item.get("approval_request_id")
@@ -104,7 +105,7 @@ def answered(items: list[JSONObject], started: Collection[str]) -> list[JSONObje
         whole.append(item)
         call_id = _id_of_call(item)
         if call_id and call_id not in over:
-            told = IN_DOUBT if call_id in started else NEVER_RUN
+            told = IN_DOUBT if key_of("", call_id) in started else NEVER_RUN
             whole.append(_output(item, call_id, told))
     return whole
 

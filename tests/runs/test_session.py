@@ -11,10 +11,11 @@ from asgiref.sync import sync_to_async
 
 from runs import services
 from runs.engine import UserError
+from runs.engine.calls import key_of
 from runs.engine.sessions import Session, prepare_input
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
 from runs.executor import Executor
-from runs.history import IN_DOUBT, NEVER_RUN
+from runs.history import IN_DOUBT, NEVER_RUN, answered
 from runs.loading import load
 from runs.models import Conversation, Run, RunEvent, RunStatus
 from runs.services import log
@@ -258,3 +259,11 @@ def start_after(conversation: Conversation, run: Run) -> Run:
     following.previous = run
     following.save(force_insert=True)
     return following
+
+
+def test_a_started_call_is_in_doubt_whatever_its_id() -> None:
+    call = {"type": "function_call", "call_id": "a/b%", "name": "pay", "arguments": ""}
+
+    [_, output] = answered([call], {key_of("", "a/b%")})
+
+    assert output["output"] == IN_DOUBT
