@@ -87,7 +87,7 @@ class Usage:
     @classmethod
     def from_totals(cls, totals: dict[str, Any]) -> Usage:
         """Build a usage from what `totals` gave; a missing number counts as 0."""
-        number = {key: int(totals.get(key, 0)) for key in Usage().totals()}
+        number = {key: int(totals.get(key, 0)) for key in _TOTALS}
         return cls(
             requests=number["requests"],
             input_tokens=number["input_tokens"],
@@ -98,6 +98,9 @@ class Usage:
             output_tokens_details=OutputTokensDetails(number["reasoning_tokens"]),
             total_tokens=number["total_tokens"],
         )
+
+
+_TOTALS = tuple(Usage().totals())
 
 
 def as_request(usage: Usage) -> RequestUsage:
