@@ -1,70 +1,72 @@
-"""What one more turn costs, early and late in a run: it should be the same.
+"""What a turn costs, early and late in a run, here and in the SDK.
 
-Slices of short and long runs alternate, so that a slow moment of the machine falls on
-both; each figure is the median of five.
+Short and long runs of both engines alternate, so that a slow moment of the machine
+falls on all of them. The model's answers are made before the clock starts, and the
+clock is the process's own: nothing here waits, and what others compute does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
-import platform
-import statistics
-import sys
+import gc
 import time
-from pathlib import Path
+from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from side_by_side import OURS, SDK, SLICES, Engine, print_bar, print_head
 
-import openai
-import pydantic
+TURNS = (1, 10, 100, 400, 2500)
+SDK_TURNS = (1, 10, 100, 400)
+"""For 2,500 it takes minutes."""
 
-from runs.engine import Agent, Runner, function_tool
-from runs.engine.testing import ScriptedModel, assistant_message, function_call
-
-TURNS = (10, 100, 400, 2500)
-SLICES = 5
+Taken = dict[tuple[str, int], list[float]]
+"""CPU microseconds a turn, by engine and length of the run, slice by slice."""
 
 
-@function_tool
-async def look(what: str) -> str:
-    """Look."""
-    return f"saw {what}"
+async def turn_us(engine: Engine, turns: int, *, streamed: bool) -> float:
+    """Return the CPU microseconds that a turn took in a run of so many tool turns.
 
-
-async def turn_us(turns: int, *, streamed: bool) -> float:
-    """Return the microseconds a turn took in a run of so many tool turns."""
-    steps = [
-        [function_call("look", {"what": f"thing {n}"}, call_id=f"c{n}")]
-        for n in range(turns)
+    A short run is made several times: alone it is over before the clock can tell.
+    """
+    agents = [
+        engine.agent(list(engine.answers(turns, streamed=streamed)))
+        for _ in range(max(1, 40 // turns))
     ]
-    model = ScriptedModel(steps=[*steps, [assistant_message("end")]])
-    agent = Agent(name="Bench", tools=[look], model=model)
-    begin = time.perf_counter()
-    if streamed:
-        stream = Runner.run_streamed(agent, "go", max_turns=None)
-        async for _ in stream.stream_events():
-            pass
-    else:
-        await Runner.run(agent, "go", max_turns=None)
-    return (time.perf_counter() - begin) * 1e6 / (turns + 1)
+    gc.collect()
+    times = []
+    for agent in agents:
+        begin = time.process_time()
+        await (engine.run_streamed(agent) if streamed else engine.run(agent))
+        times.append((time.process_time() - begin) * 1e6 / (turns + 1))
+    return median(times)
+
+
+async def measured(*, streamed: bool) -> Taken:
+    taken: Taken = {}
+    for _ in range(SLICES):
+        for turns in TURNS:
+            for engine in (OURS, SDK) if turns in SDK_TURNS else (OURS,):
+                cost = await turn_us(engine, turns, streamed=streamed)
+                taken.setdefault((engine.name, turns), []).append(cost)
+    return taken
+
+
+def report(name: str, taken: Taken) -> None:
+    cost = {key: median(slices) for key, slices in taken.items()}
+    for turns in TURNS:
+        ours, sdk = cost["ours", turns], cost.get(("SDK", turns))
+        beside = f", SDK {sdk:6.0f}, ratio {ours / sdk:.3f}" if sdk else ""
+        print(f"{name:12} {turns:5} turns: {ours:4.0f} µs a turn{beside}")
+    late = cost["ours", 2500] / cost["ours", 10]
+    print_bar("a turn of 2,500 beside one of 10", late, 1.15)
+    for turns, at_most in ((10, 0.35), (400, 0.03)):
+        ratio = cost["ours", turns] / cost["SDK", turns]
+        print_bar(f"ours beside the SDK's at {turns} turns", ratio, at_most)
 
 
 async def main() -> None:
-    print(f"engine turns · {platform.platform()} · Python {platform.python_version()}")
-    print(f"openai {openai.__version__} · pydantic {pydantic.VERSION}")
-    for streamed in (False, True):
-        taken: dict[int, list[float]] = {turns: [] for turns in TURNS}
-        for _ in range(SLICES):
-            for turns in TURNS:
-                taken[turns].append(await turn_us(turns, streamed=streamed))
-        base = statistics.median(taken[TURNS[0]])
-        for turns in TURNS:
-            median = statistics.median(taken[turns])
-            name = "run_streamed" if streamed else "run"
-            print(
-                f"{name:12} {turns:5} turns: {median:7.0f} µs a turn, "
-                f"{median / base:5.2f} of a turn at {TURNS[0]}"
-            )
+    print_head(f"Engine turns: median of {SLICES} slices, tracing off on both sides")
+    report("run", await measured(streamed=False))
+    report("run_streamed", await measured(streamed=True))
 
 
 if __name__ == "__main__":
