@@ -130,6 +130,11 @@ class ApprovalRequest(models.Model):
         return self.steps[-2]
 
     @property
+    def asking_agent(self) -> str:
+        """Name of the agent that uses the acting one as a tool; empty without one."""
+        return self.steps[-4] if len(self.steps) > 3 else ""
+
+    @property
     def call_data(self) -> dict[str, Any]:
         data: dict[str, Any] = codec.loads(self.call)
         return data

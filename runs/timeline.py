@@ -22,6 +22,7 @@ from .engine.items import name_called
 from .models import EventKind, Run, RunEvent, RunStatus
 
 PENDING = "pending"
+MAX_INDENT = 3
 NOTICED_STATUSES = (RunStatus.FAILED, RunStatus.CANCELLED)
 
 
@@ -139,6 +140,11 @@ class Block:
     tone: str = ""
     """Of a notice: retry, failed or cancelled."""
     call: CallView | None = None
+
+    @property
+    def indent(self) -> int:
+        """How far in it stands; what is deeper stands no further in."""
+        return min(self.depth, MAX_INDENT)
 
     @property
     def html_id(self) -> str:

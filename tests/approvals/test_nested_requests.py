@@ -104,7 +104,7 @@ def test_the_page_shows_what_the_agent_was_given_to_do() -> None:
     html = page(f"/requests/{request.pk}/", ada())
 
     assert queries.task_of(request) == TASK
-    assert "What Clerk was given to do" in html
+    assert "What Manager gave Clerk to do" in html
     assert "&lt;b&gt;angry" in html
     assert "<b>angry" not in html
 

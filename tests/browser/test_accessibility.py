@@ -77,6 +77,49 @@ def test_axe_finds_no_violation(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_no_violation_where_agents_use_agents(
+    site: Site, model: Model, sign_in: SignIn, scheme: Scheme, width: int
+) -> None:
+    screen = {
+        "color_scheme": scheme,
+        "viewport": {"width": width, "height": 800},
+        "bypass_csp": True,
+    }
+    order = f"nested-{scheme}-{width}"
+    model.answers(
+        [
+            calls(("settle_case", {"input": f"Refund order {order}."}, "call_0")),
+            calls(("lookup_order", {"order_id": order}, "call_1")),
+            refund(order),
+            text("Refunded."),
+            calls(("transfer_to_ops", {}, "call_2")),
+            text("Nothing is stuck."),
+        ]
+    )
+    ada, bob = sign_in("ada", **screen), sign_in("bob", **screen)
+    ada.goto("/")
+    start(bob, f"Settle {order}, then look at the workers.", agent="desk")
+    expect(bob.locator(".timeline")).to_contain_text("Task for Support")
+    expect(bob.locator(".timeline .trail")).to_contain_text("settle_case")
+    assert_accessible(bob)
+
+    open_request(ada, order)
+    expect(ada.locator(".trail li")).to_have_text(
+        ["Front desk", "settle_case", "Support", "refund"]
+    )
+    assert_accessible(ada)
+    ada.get_by_role("button", name="Approve", exact=True).click()
+    ada.get_by_role("link", name="Watch the run").click()
+    expect(ada.locator(".timeline")).to_contain_text("Handed over to Ops")
+    expect(ada.locator(".timeline")).to_contain_text("Nothing is stuck.")
+    ada.reload()
+    ada.get_by_text("Trace", exact=True).click()
+    expect(ada.locator(".spans")).to_contain_text("settle_case")
+    assert_accessible(ada)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation_on_the_sign_in_page(
     site: Site, browsers: Any, scheme: Scheme
 ) -> None:

@@ -25,10 +25,10 @@ def refund(order: str = "1042", call_id: str = "call_1", **more: Any) -> Reply:
     return calls(("refund", arguments, call_id))
 
 
-def start(page: Page, words: str) -> None:
-    """Start a conversation with Support, and stay on its page."""
+def start(page: Page, words: str, agent: str = "support") -> None:
+    """Start a conversation with an agent, Support's by default; stay on its page."""
     page.goto("/conversations/new/")
-    page.get_by_role("radio", name="Support").check()
+    page.locator(f"input[name=agent][value={agent}]").check()
     page.fill("textarea[name=text]", words)
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/conversations/0*/")
