@@ -14,6 +14,7 @@ from runs.engine import (
     InMemoryGate,
     InMemoryJournal,
     InputGuardrailTripwireTriggered,
+    JournalFailed,
     MaxTurnsExceeded,
     Ports,
     RunConfig,
@@ -361,6 +362,24 @@ async def test_an_inner_run_out_of_turns_may_end_the_outer_one() -> None:
     assert error.value.run_state is not None
     assert error.value.run_state.root_agent is outer
     assert (await Runner.run(outer, error.value.run_state)).final_output == "end"
+
+
+async def test_a_journal_that_fails_inside_ends_the_whole_run() -> None:
+    class Broken(InMemoryJournal):
+        async def record(
+            self, state: Any, call: Any, outcome: Any, entries: Any
+        ) -> None:
+            if call.tool == "look_up":
+                raise OSError("disk full")
+            await super().record(state, call, outcome, entries)
+
+    inner = clerk([call("look_up", "c1", order_id="A1")], END)
+    outer = boss([ask("r1")], END, tools=[inner.agent.as_tool("clerk", "")])
+
+    with pytest.raises(JournalFailed, match="disk full"):
+        await Runner.run(outer, "go", ports=Ports(journal=Broken()))
+
+    assert (len(inner.model.calls), len(model_of(outer).calls)) == (1, 1)
 
 
 async def test_a_guardrail_of_the_inner_agent_ends_its_run_only() -> None:

@@ -349,6 +349,11 @@ async def test_an_infinite_number_in_what_is_kept_as_it_is_is_refused(
         await RunState.from_json(Support().agent, text)
 
 
+def output(call_id: str) -> dict[str, Any]:
+    raw = {"type": "function_call_output", "call_id": call_id, "output": "x"}
+    return {"type": "tool_output", "agent": "Support", "raw": raw}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -357,6 +362,7 @@ async def test_an_infinite_number_in_what_is_kept_as_it_is_is_refused(
         pytest.param(lambda d: d["open"].append(d["open"][0]), id="open twice"),
         pytest.param(lambda d: d["items"].insert(0, d["items"].pop()), id="order"),
         pytest.param(lambda d: d["items"].pop(2), id="open without its call"),
+        pytest.param(lambda d: d["items"].append(output("c2")), id="open and answered"),
         pytest.param(lambda d: d["open"][0].update(tool="look_up"), id="another tool"),
         pytest.param(lambda d: d.update(items=[]), id="no items"),
         pytest.param(lambda d: d["open"][0].update(nested=d.copy()), id="nested"),
