@@ -23,12 +23,6 @@ def count_requests(usage: Usage, state: RunState[Any]) -> None:
     ]
 
 
-def check_responses(state: RunState[Any]) -> None:
-    """Raise InvalidRunState when the state's answers cannot be rebuilt."""
-    for record, _, _ in _spans(state):
-        _usage_of(record)
-
-
 def responses_of(state: RunState[Any]) -> list[ModelResponse]:
     """Return the model's answers, rebuilt from the items."""
     items = state.transcript.items

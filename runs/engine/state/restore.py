@@ -36,7 +36,7 @@ from .code_check import must_ask, tool_called, what_it_asks
 from .guardrail_log import restore_results
 from .migrate import SERIALIZED_TEXT
 from .registry import registered_agent
-from .responses import check_responses, count_requests
+from .responses import count_requests
 from .server import ServerConversation
 from .stored import (
     StoredCall,
@@ -205,7 +205,6 @@ class _Restoring:
             for stored in items[view.at :]:
                 self._restore_item(stored)
         state.responses = list(log.responses)
-        check_responses(state)
         restore_results(
             state.guardrails,
             [result.model_dump() for result in log.guardrails],
