@@ -186,6 +186,39 @@ async def test_input_that_a_guardrail_stops_first_is_not_kept() -> None:
     assert await session.get_items() == []
 
 
+async def test_a_run_that_goes_on_before_its_first_turn_reads_no_history_again() -> (
+    None
+):
+    trips, combined = [True], []
+
+    @input_guardrail(run_in_parallel=False)
+    def no(ctx: Any, agent: Any, given: Any) -> GuardrailFunctionOutput:
+        return GuardrailFunctionOutput(None, tripwire_triggered=trips[0])
+
+    def combine(history: list[Any], new: list[Any]) -> list[Any]:
+        combined.append(len(history))
+        return [*history, *new]
+
+    session = SQLiteSession("s")
+    await session.add_items([{"role": "user", "content": "old"}])
+    agent = scripted(END, input_guardrails=[no])
+    config = RunConfig(session_input_callback=combine)
+    with pytest.raises(InputGuardrailTripwireTriggered) as error:
+        await Runner.run(agent, "go", session=session, run_config=config)
+    left = error.value.run_state
+    assert left is not None
+
+    trips[0] = False
+    state = await reread(agent, left)
+    await Runner.run(agent, state, session=session, run_config=config)
+
+    assert combined == [1]
+    asked = model_of(agent).last_call
+    assert asked is not None
+    assert [item["content"] for item in asked.input] == ["old", "go"]
+    assert kinds(await session.get_items()) == ["user", "user", "message"]
+
+
 async def test_what_an_output_guardrail_stops_keeps_calls_and_outputs_together() -> (
     None
 ):
