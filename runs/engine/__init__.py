@@ -245,6 +245,7 @@ from .mcp import (
     create_static_tool_filter,
 )
 from .model_settings import (
+    MCPToolChoice,
     ModelRetryBackoffSettings,
     ModelRetrySettings,
     ModelSettings,
@@ -255,6 +256,7 @@ from .models import (
     ModelResponse,
     ModelTracing,
     MultiProvider,
+    MultiProviderMap,
     OpenAIChatCompletionsModel,
     OpenAIProvider,
     OpenAIResponsesModel,
@@ -594,6 +596,7 @@ __all__ = [
     "MCPToolApprovalFunctionResult",
     "MCPToolApprovalRequest",
     "MCPToolCancellationError",
+    "MCPToolChoice",
     "MCPToolCustomDataContext",
     "MCPToolCustomDataExtractor",
     "MCPToolMetaContext",
@@ -618,6 +621,7 @@ __all__ = [
     "ModelTimeoutError",
     "ModelTracing",
     "MultiProvider",
+    "MultiProviderMap",
     "NoJournal",
     "NoOpSpan",
     "NoOpTrace",
