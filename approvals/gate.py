@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from runs import codec, inert
@@ -57,15 +58,17 @@ class DatabaseGate:
             )
         return decision.pk if decision.release_at <= timezone.now() else None
 
-    def close(self, run: Run) -> None:
+    def close(self, run: Run, *, below: str = "") -> None:
         now = timezone.now()
-        run.rules.filter(revoked_at=None).update(revoked_at=now)
+        if not below:
+            run.rules.filter(revoked_at=None).update(revoked_at=now)
+        requests = _below(run, below) if below else run.requests.all()
         started = run.executions.values("call_key")
-        unused = run.requests.filter(status=RequestStatus.APPROVED).exclude(
+        unused = requests.filter(status=RequestStatus.APPROVED).exclude(
             call_key__in=started
         )
         unused.update(status=RequestStatus.SUPERSEDED, updated_at=now)
-        for request in run.requests.filter(status=RequestStatus.PENDING):
+        for request in requests.filter(status=RequestStatus.PENDING):
             request.status = RequestStatus.CANCELLED
             request.decided_at = request.updated_at = now
             request.save(update_fields=["status", "decided_at", "updated_at"])
@@ -77,6 +80,15 @@ def _latest_of(run: Run, calls: Sequence[Call]) -> dict[str, ApprovalRequest]:
     requests = run.requests.filter(call_key__in=[call.key for call in calls])
     in_order = requests.select_related("decision").order_by("revision")
     return {request.call_key: request for request in in_order}
+
+
+def _below(run: Run, key: str) -> QuerySet[ApprovalRequest]:
+    """Return the requests of calls inside the call `key`."""
+    frame = f"{key}/"
+    # Compared here too: SQLite's LIKE does not tell d1 from D1.
+    found = run.requests.filter(call_key__startswith=frame)
+    rows = found.values_list("pk", "call_key")
+    return run.requests.filter(pk__in=[pk for pk, at in rows if at.startswith(frame)])
 
 
 def _open_again(

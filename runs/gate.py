@@ -42,8 +42,11 @@ class Gate(Protocol):
         """
         ...
 
-    def close(self, run: Run) -> None:
-        """Cancel the open requests of a run that has ended."""
+    def close(self, run: Run, *, below: str = "") -> None:
+        """Cancel the open requests of a run that has ended.
+
+        With `below`, the key of an agent's call that has: of the calls inside only.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from .. import codec
 from ..engine import (
     Call,
+    CallKind,
     Claim,
     ClaimRefused,
     ClaimStatus,
@@ -118,6 +119,8 @@ def record_outcome(
             run = held(lease, stopping_too=True)
             _finish_execution(run, call, outcome)
             _store(run, entries, head)
+            if call.kind is CallKind.AGENT:
+                gate().close(run, below=call.key)
     except LeaseLost:
         _keep_evidence(lease, call, outcome)
         raise

@@ -91,7 +91,7 @@ def test_axe_finds_no_violation_where_agents_use_agents(
         [
             calls(("settle_case", {"input": f"Refund order {order}."}, "call_0")),
             calls(("lookup_order", {"order_id": order}, "call_1")),
-            refund(order),
+            refund(order, "call_3"),
             text("Refunded."),
             calls(("transfer_to_ops", {}, "call_2")),
             text("Nothing is stuck."),

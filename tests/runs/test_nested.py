@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from approvals.models import ApprovalRequest, RequestStatus
 from runs import services
-from runs.engine import LeaseLost
+from runs.engine import LeaseLost, function_tool
 from runs.engine.testing import (
     ModelStep,
     ScriptedModel,
@@ -606,6 +606,33 @@ async def test_an_agent_that_uses_up_its_turns_is_told_to_the_one_above(
 
     assert "10 turns" in told(models["Manager"])[-1]
     assert len(effects) == 10
+
+
+async def test_an_agent_that_fails_leaves_no_request_behind(
+    executor: Executor, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @function_tool(failure_error_function=None)
+    def breaks() -> str:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(shop.clerk, "tools", [breaks, shop.refund])
+    both = [refund(), function_call("breaks", {}, call_id="b1")]
+    models = cast(manager=[[delegate(), delegate("1", "D1")], END], clerk=by_task(both))
+    run = await until_waiting(await begin())
+
+    requests = {request.call_key: request async for request in run.requests.all()}
+    assert requests["d1/r1"].status == RequestStatus.CANCELLED
+    assert requests["D1/r1"].status == RequestStatus.PENDING
+    await decide_all(run)
+    await until_completed(run)
+
+    assert "broken" in str(told(models["Manager"]))
+    assert effects == ["refund 1 5"]
+
+
+def by_task(answer: list[Any]) -> Callable[[Any], Any]:
+    """Give `answer` to the first task, and refund what another names."""
+    return lambda call: answer if _text(call.input[0]) == "do it" else pays(call)
 
 
 async def test_who_may_not_decide_the_run_may_not_decide_inside_it(
