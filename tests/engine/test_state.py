@@ -327,3 +327,14 @@ async def test_a_paused_call_of_a_namespaced_tool_is_found_again() -> None:
 
     assert (await Runner.run(till, state)).final_output == "end"
     assert state.get_tool_use_tracker_snapshot() == {"Till": ["south.pay"]}
+
+
+async def test_a_context_that_holds_itself_is_an_error_that_says_so() -> None:
+    model = ScriptedModel(steps=[[assistant_message("hi")]])
+    agent: Agent[Any] = Agent(name="A", model=model)
+    context: dict[str, Any] = {}
+    context["me"] = context
+    result = await Runner.run(agent, "go", context=context)
+
+    with pytest.raises(UserError, match="context_serializer"):
+        result.to_state().to_json()

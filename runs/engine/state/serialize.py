@@ -45,7 +45,15 @@ def head_of(state: RunState[Any], **options: Any) -> JSONObject:
 
 
 def to_json(state: RunState[Any], **options: Any) -> JSONObject:
-    written: JSONObject = _own(_whole(state, _writing(state, whole=True, **options)))
+    try:
+        written: JSONObject = _own(
+            _whole(state, _writing(state, whole=True, **options))
+        )
+    except RecursionError as error:
+        raise UserError(
+            "The state cannot be written: its context holds itself, or is nested too "
+            "deep; give a context_serializer that writes what matters of it."
+        ) from error
     return written
 
 
