@@ -39,12 +39,10 @@ def history_before(run: Run) -> list[JSONObject]:
     items: list[JSONObject] = []
     for events in rows.values():
         items = _read_after(items, events)
-    started = set(
-        ToolExecution.objects.filter(run_id__in=earlier).values_list(
-            "call_key", flat=True
-        )
-    )
-    return answered(items, started)
+    executed = ToolExecution.objects.filter(run_id__in=earlier)
+    keys = executed.values_list("call_key", flat=True)
+    # What an agent used as a tool has done, its call has begun to do.
+    return answered(items, {key.partition("/")[0] for key in keys})
 
 
 def _followed(run: Run) -> list[Any]:

@@ -44,6 +44,7 @@ class CallState(enum.StrEnum):
     APPROVED = "approved"
     RUNNING = "running"
     UNKNOWN = "unknown"
+    ENDED = "ended"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REJECTED = "rejected"
@@ -64,6 +65,7 @@ STATE_WORDS = {
     CallState.APPROVED: "Approved, not started yet",
     CallState.RUNNING: "Running",
     CallState.UNKNOWN: "Started; how it ended is unknown",
+    CallState.ENDED: "Ended with its run",
     CallState.SUCCEEDED: "Done",
     CallState.FAILED: "Failed",
     CallState.REJECTED: "Rejected, did not run",
@@ -76,6 +78,7 @@ STATE_WORDS = {
 _EXECUTION_STATES = {
     "started": CallState.RUNNING,
     "unknown": CallState.UNKNOWN,
+    "ended": CallState.ENDED,
     "withdrawn": CallState.APPROVED,
 }
 

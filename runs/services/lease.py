@@ -224,5 +224,8 @@ def _doubt_started_calls(run: Run) -> None:
     keys: Sequence[str] = list(started.values_list("call_key", flat=True))
     started.update(status=ToolExecution.Status.UNKNOWN, finished_at=timezone.now())
     for key in keys:
-        payload = {"status": ToolExecution.Status.UNKNOWN.value}
+        # An agent used as a tool has no effect of its own to be in doubt about.
+        is_frame = run.events.filter(frame=key).exists()
+        status = ToolExecution.Status.UNKNOWN.value
+        payload = {"status": "ended" if is_frame else status}
         log.record_event(run.pk, EventKind.EXECUTION, payload, call_key=key)

@@ -23,9 +23,11 @@ from runs.engine.testing import (
     function_call,
 )
 from runs.executor import Executor
+from runs.history import IN_DOUBT
 from runs.models import Run, RunEvent, RunStatus, ToolExecution
 from runs.services import lease as leases
 from runs.services import steps
+from runs.timeline import CallState, timeline
 from tests.factories import (
     ada,
     bob,
@@ -524,6 +526,12 @@ async def test_stopping_a_run_that_waits_inside_an_agent_closes_its_request(
     await request.arefresh_from_db()
     assert request.status == RequestStatus.CANCELLED
     assert effects == []
+    states = {
+        block.call.key: block.call.state
+        for block in await sync_to_async(timeline)(run)
+        if block.call
+    }
+    assert states == {"d1": CallState.ENDED, "d1/r1": CallState.CANCELLED}
 
 
 async def test_stopping_a_run_lets_a_tool_inside_an_agent_end(
@@ -592,6 +600,22 @@ async def test_what_a_stopped_agent_left_open_is_told_as_never_run(
     _, call, output, question = told(models["Manager"])
     assert (call, question) == ("delegate", "What now?")
     assert "not run" in output
+
+
+async def test_what_a_stopped_agent_has_done_is_not_told_as_never_run(
+    executor: Executor, effects: shop.Effects
+) -> None:
+    models = cast(manager=[[delegate()], END], clerk=[[ship_call()], [refund()]])
+    run = await until_waiting(await begin())
+    await sync_to_async(services.stop_run)(run.pk, by=None)
+
+    following = await sync_to_async(services.send_message)(
+        run.conversation_id, "What now?", by=None
+    )
+    await until_completed(following)
+
+    assert effects == ["ship 1"]
+    assert told(models["Manager"])[2] == IN_DOUBT
 
 
 async def test_an_agent_that_uses_up_its_turns_is_told_to_the_one_above(
