@@ -23,6 +23,8 @@ CALLED_HERE = (
 
 
 class Risk(enum.StrEnum):
+    """How much harm a call can do; the desk shows it and orders by it."""
+
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
@@ -54,6 +56,8 @@ class Review:
 
 
 class CallKind(enum.StrEnum):
+    """What a call is of, and so how it is settled."""
+
     FUNCTION = "function"
     """A tool whose body runs here."""
     AGENT = "agent"
@@ -110,6 +114,8 @@ class Call:
 
 
 class VerdictKind(enum.StrEnum):
+    """What a person, or a rule, says of a call."""
+
     APPROVE = "approve"
     REJECT = "reject"
     ANSWER = "answer"
@@ -130,6 +136,8 @@ class Verdict:
 
 
 class OutcomeKind(enum.StrEnum):
+    """How a call ended."""
+
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REJECTED = "rejected"
@@ -150,6 +158,8 @@ class Outcome:
 
 
 class ClaimStatus(enum.StrEnum):
+    """Whether the caller may run a call's body now."""
+
     GRANTED = "granted"
     """This caller, and no other, runs the tool's body now."""
     DONE = "done"
@@ -162,6 +172,8 @@ class ClaimStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
+    """The journal's answer to a call that wants to start."""
+
     status: ClaimStatus
     idempotency_key: str = ""
     """The same for every attempt of one call."""

@@ -92,6 +92,8 @@ class Clock(Protocol):
 
 
 class SystemClock:
+    """The machine's own clock."""
+
     def monotonic(self) -> float:
         return time.monotonic()
 

@@ -9,12 +9,16 @@ from typing import Any
 
 @dataclass(slots=True)
 class InputTokensDetails:
+    """What of the input tokens was read from a cache, or written to one."""
+
     cached_tokens: int = 0
     cache_write_tokens: int = 0
 
 
 @dataclass(slots=True)
 class OutputTokensDetails:
+    """What of the output tokens went into reasoning."""
+
     reasoning_tokens: int = 0
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 class RequireApprovalToolList(TypedDict, total=False):
+    """Names of tools, in a server's `require_approval`."""
+
     tool_names: list[str]
 
 

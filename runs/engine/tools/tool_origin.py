@@ -9,6 +9,8 @@ from typing import Any
 
 
 class ToolOriginType(enum.StrEnum):
+    """The kinds of things a tool can come from."""
+
     FUNCTION = "function"
     MCP = "mcp"
     AGENT_AS_TOOL = "agent_as_tool"

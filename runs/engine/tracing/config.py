@@ -26,6 +26,7 @@ class RunTracing(Protocol):
 
 
 def include_task_and_turn_spans(config: TracingConfig | None) -> bool:
+    """Say whether a run under `config` has spans of its task and turns; None: yes."""
     return config is None or config.get("include_task_and_turn_spans", True)
 
 

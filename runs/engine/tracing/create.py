@@ -64,10 +64,12 @@ def trace(
 
 
 def get_current_trace() -> Trace | None:
+    """Return the trace that the calling code runs in; None outside any."""
     return get_trace_provider().get_current_trace()
 
 
 def get_current_span() -> Span[Any] | None:
+    """Return the span that the calling code runs in; None outside any."""
     return get_trace_provider().get_current_span()
 
 
