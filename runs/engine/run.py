@@ -40,42 +40,10 @@ class AgentRunner:
     """What `Runner` calls; a program may put another in its place."""
 
     async def run(
-        self,
-        starting_agent: Agent[Any],
-        input: RunInput,
-        *,
-        context: Any = None,
-        max_turns: int | Unset | None = UNSET,
-        hooks: RunHooksBase[Any, Any] | None = None,
-        run_config: RunConfig | Mapping[str, Any] | None = None,
-        error_handlers: Mapping[str, Any] | None = None,
-        previous_response_id: str | None = None,
-        auto_previous_response_id: bool = False,
-        conversation_id: str | None = None,
-        session: Session | None = None,
-        session_settings: SessionSettings | None = None,
-        context_serializer: Callable[[Any], Any] | None = None,
-        context_deserializer: Callable[[Any], Any] | None = None,
-        ports: Ports | None = None,
+        self, starting_agent: Agent[Any], input: RunInput, **options: Any
     ) -> RunResult[Any]:
         """See `Runner.run`."""
-        run = _prepared(
-            starting_agent,
-            input,
-            context=context,
-            max_turns=max_turns,
-            hooks=hooks,
-            run_config=run_config,
-            error_handlers=error_handlers,
-            previous_response_id=previous_response_id,
-            auto_previous_response_id=auto_previous_response_id,
-            conversation_id=conversation_id,
-            session=session,
-            session_settings=session_settings,
-            context_serializer=context_serializer,
-            context_deserializer=context_deserializer,
-            ports=ports,
-        )
+        run = _prepared(starting_agent, input, **options)
         await drive(run)
         return RunResult(run.state, trace=run.trace)
 

@@ -9,11 +9,11 @@ from ..config import OutputGuardrailBlockedMessageArgs
 from ..context import context_of
 from ..errors import OutputGuardrailTripwireTriggered
 from ..guardrails import run_output_guardrails
-from ..items import ToolCallItem, ToolCallOutputItem
+from ..items import ToolCallItem, ToolCallOutputItem, name_called
 from ..state.guardrail_log import result_to_json
 from ..state.run_state import RunState
 from ..state.view import View
-from ..tools.tool import FunctionTool, FunctionToolResult
+from ..tools.tool import FunctionToolResult, tools_by_name
 from ..tools.tool_use import final_output_of
 from .answer import Answer
 from .drive import Drive
@@ -59,17 +59,17 @@ async def _results(run: Drive) -> list[FunctionToolResult]:
     if not outputs:
         return []
     found = await state.current_agent.get_all_tools(state.context)
-    tools = {tool.name: tool for tool in found if isinstance(tool, FunctionTool)}
+    tools = tools_by_name(found)
     return [
         FunctionToolResult(
-            tool=tools[item.raw["name"]],
+            tool=tools[name_called(item.raw)],
             output=outputs[item.call_key].output,
             run_item=outputs[item.call_key],
         )
         for item in items
         if isinstance(item, ToolCallItem)
         and item.call_key in outputs
-        and item.raw.get("name") in tools
+        and name_called(item.raw) in tools
     ]
 
 

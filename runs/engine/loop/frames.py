@@ -170,10 +170,8 @@ async def _listen(
 
 
 def _tool_call(nested: RunState[Any], call: Call) -> Any:
-    outer = nested.parent
-    items = outer.transcript.items if outer else []
-    found = [item for item in items if item.call_key == call.key]
-    return found[0].raw_item if found else None
+    item = nested.parent.call_item(call.key) if nested.parent else None
+    return item.raw_item if item else None
 
 
 async def _nobody(event: object) -> None:

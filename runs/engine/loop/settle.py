@@ -307,18 +307,11 @@ async def _run_once(
         tool, fault = await _tool_of(run, call)
         if tool is None:
             return CallEnded(outcome=Outcome(kind=OutcomeKind.INVALID, output=fault))
-    claim = Claim(status=ClaimStatus.GRANTED)
-    heard = run.ports.gate.version()
-    if call.is_claimed and open_call.nested is None:
-        claim = await run.journal(run.ports.journal.claim(run.state.root, call))
-    if claim.status is ClaimStatus.DONE and claim.outcome is not None:
-        return CallEnded(outcome=claim.outcome)
-    if claim.status is not ClaimStatus.GRANTED:
-        open_call.verdict = None
-        open_call.in_doubt = claim.status is ClaimStatus.IN_DOUBT
-        open_call.held = claim.status is ClaimStatus.HELD
-        open_call.held_at = heard
+    claim = await _claimed(run, open_call)
+    if claim is None:
         return None
+    if claim.outcome is not None:
+        return CallEnded(outcome=claim.outcome)
     if tool is None:
         raw = call_raw(run, call)
         return await run_local(run, call, raw, claim.idempotency_key)
@@ -331,6 +324,23 @@ async def _run_once(
     if ended is None or edited is None:
         return ended
     return ended.told(told_of_edit(edited))
+
+
+async def _claimed(run: Drive, open_call: OpenCall) -> Claim | None:
+    """Return the claim by which the call starts, or has ended; None leaves it open."""
+    call = open_call.call
+    if not call.is_claimed or open_call.nested is not None:
+        return Claim(status=ClaimStatus.GRANTED)
+    heard = run.ports.gate.version()
+    claim = await run.journal(run.ports.journal.claim(run.state.root, call))
+    done = claim.status is ClaimStatus.DONE and claim.outcome is not None
+    if done or claim.status is ClaimStatus.GRANTED:
+        return claim
+    open_call.verdict = None
+    open_call.in_doubt = claim.status is ClaimStatus.IN_DOUBT
+    open_call.held = claim.status is ClaimStatus.HELD
+    open_call.held_at = heard
+    return None
 
 
 async def _tool_of(run: Drive, call: Call) -> tuple[FunctionTool | None, str]:
@@ -356,18 +366,14 @@ def _is_the_tool_called(tool: FunctionTool, call: Call) -> bool:
 
 async def _allow_hosted(run: Drive, open_call: OpenCall) -> CallEnded | None:
     """Let the model's server call a tool there: a person said so, or the program."""
-    call, state = open_call.call, run.state
+    call = open_call.call
     if not call.gated:
         return await _asked_program(run, call)
-    heard = run.ports.gate.version()
-    claim = await run.journal(run.ports.journal.claim(state.root, call))
-    if claim.status is ClaimStatus.HELD:
-        open_call.held, open_call.held_at = True, heard
+    claim = await _claimed(run, open_call)
+    if claim is None:
         return None
-    if claim.status is ClaimStatus.DONE and claim.outcome is not None:
-        return CallEnded(outcome=claim.outcome)
-    # Answered before and not recorded: the server was told nothing of it.
-    return CallEnded(outcome=Outcome(kind=OutcomeKind.SUCCEEDED, output=""))
+    allowed = Outcome(kind=OutcomeKind.SUCCEEDED, output="")
+    return CallEnded(outcome=claim.outcome or allowed)
 
 
 async def _asked_program(run: Drive, call: Call) -> CallEnded:
