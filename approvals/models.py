@@ -33,6 +33,7 @@ class RequestStatus(models.TextChoices):
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    UNDONE = "undone"
 
 
 STATUS_AFTER = {
@@ -48,6 +49,7 @@ class ApprovalRequest(models.Model):
     class Kind(models.TextChoices):
         APPROVAL = "approval", "may this call run?"
         RECONCILE = "reconcile", "did this call happen?"
+        UPGRADE = "upgrade", "may the run go on under changed code?"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     run = models.ForeignKey(
@@ -95,6 +97,11 @@ class ApprovalRequest(models.Model):
                 fields=("id",), name="request_pending", condition=Q(status="pending")
             ),
             models.Index(fields=("updated_at", "id"), name="request_changed"),
+            models.Index(
+                fields=("expires_at",),
+                name="request_due",
+                condition=Q(status="pending", expires_at__isnull=False),
+            ),
         )
         constraints = (
             models.UniqueConstraint(

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -17,6 +16,7 @@ from runs import codec
 from runs.live.pokes import poke
 from runs.models import EventKind
 from runs.services import lock, record_event, wake
+from runs.transactions import write
 
 from . import audit, policies
 from .errors import AlreadyDecided, DecisionError, InvalidDecision, NotAllowed, Stale
@@ -47,6 +47,7 @@ CLEAN_UP = "approvals.change_approvalrequest"
 ORPHANED = "An administrator closed this request, because nobody decided it."
 
 
+@write
 def decide(
     request_id: UUID,
     *,
@@ -68,20 +69,19 @@ def decide(
     Raises InvalidDecision, AlreadyDecided, Stale when `digest_seen` is not the
     request's digest, NotAllowed; ApprovalRequest.DoesNotExist.
     """
-    with transaction.atomic():
-        request = _locked(request_id)
-        verdict = _fitting(verdict, request, output=output, always=always)
-        reason, output = _storable(reason), _storable(output)
-        if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
-            raise _refusal(request, by, digest_seen)
-        request.refresh_from_db()
-        if isinstance(by, User):
-            _keep_vote(request, verdict, by, digest_seen, reason)
-        if verdict != Verdict.APPROVE or request.votes >= request.votes_needed:
-            _settle(request, verdict, by, reason, output)
-            if always and isinstance(by, User):
-                _make_rule(request, verdict, by, reason)
-        announce(request, by=_shown_name(by))
+    request = _locked(request_id)
+    verdict = _fitting(verdict, request, output=output, always=always)
+    reason, output = _storable(reason), _storable(output)
+    if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
+        raise _refusal(request, by, digest_seen)
+    request.refresh_from_db()
+    if isinstance(by, User):
+        _keep_vote(request, verdict, by, digest_seen, reason)
+    if verdict != Verdict.APPROVE or request.votes >= request.votes_needed:
+        _settle(request, verdict, by, reason, output)
+        if always and isinstance(by, User):
+            _make_rule(request, verdict, by, reason)
+    announce(request, by=_shown_name(by))
     return request
 
 

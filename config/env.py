@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
@@ -37,6 +39,23 @@ def number(name: str, default: float) -> float:
 def words(name: str, default: str) -> list[str]:
     """Return a comma-separated list."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def postgresql(name: str, *, pool: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the database at a `postgresql://` address, or None where none is given.
+
+    Connections come from a pool of `pool`'s size and never outlive their request.
+    """
+    address = os.environ.get(name, "")
+    if not address:
+        return None
+    if not address.startswith(("postgresql://", "postgres://")):
+        raise ImproperlyConfigured(
+            f"{name} must begin with postgresql://; leave it empty for SQLite."
+        )
+    found: dict[str, Any] = {**dj_database_url.parse(address, conn_max_age=0)}
+    found["OPTIONS"] = {**found.get("OPTIONS", {}), "pool": pool}
+    return found
 
 
 def secret_key(data_dir: Path) -> str:

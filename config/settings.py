@@ -94,24 +94,48 @@ TEMPLATES = [
     }
 ]
 
-# IMMEDIATE: a deferred transaction that upgrades to a write fails at once, whatever
-# the timeout. FULL: NORMAL may lose the last commits when the power goes, and a
-# decision is never lost.
-DATABASES: dict[str, Any] = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "placet.sqlite3",
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        },
-        "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
-    }
+# One machine: SQLite. IMMEDIATE: a deferred transaction that upgrades to a write fails
+# at once, whatever the timeout. FULL: NORMAL may lose the last commits when the power
+# goes, and a decision is never lost.
+SQLITE: dict[str, Any] = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": DATA_DIR / "placet.sqlite3",
+    "OPTIONS": {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    },
+    "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
 }
+# Many machines: PostgreSQL.
+POSTGRESQL = env.postgresql(
+    "DATABASE_URL",
+    pool={
+        "min_size": 1,
+        "max_size": int(env.number("PLACET_POOL", 10)),
+        "timeout": 20,
+    },
+)
+if POSTGRESQL:
+    # Whoever holds a lock and is stopped, or cut off, does not hold up the others.
+    POSTGRESQL["OPTIONS"]["options"] = (
+        "-c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+    )
+DATABASES: dict[str, Any] = {"default": POSTGRESQL or SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if POSTGRESQL:
+    INSTALLED_APPS.append("procrastinate.contrib.django")
 
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+# Without Redis a poke reaches this process alone; pages of others look every 2 s.
+REDIS_URL = env.text("REDIS_URL", "")
+CHANNEL_LAYERS: dict[str, Any] = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},
+    }
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -148,6 +172,8 @@ LOGGING = {
 
 # What `runs` asks about approvals; the one port between the two apps.
 PLACET_GATE = "approvals.gate.DatabaseGate"
+# How a runner is told to look at a run: where `runs.dispatch` finds `wake`.
+PLACET_DISPATCH = f"runs.dispatch.{'procrastinate' if POSTGRESQL else 'embedded'}"
 PLACET_LEASE = timedelta(seconds=env.number("PLACET_LEASE_S", 30))
 PLACET_SWEEP_EVERY = timedelta(seconds=env.number("PLACET_SWEEP_S", 0.5))
 # What a started tool may still take: once its run is stopped, and once the process is

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -137,7 +137,7 @@ class Executor:
 
     # Finding work
 
-    def _woken(self, run_id: UUID) -> None:
+    def _woken(self, run_id: UUID, at: datetime | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
             self._loop.call_soon_threadsafe(self._look_again.set)
 

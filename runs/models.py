@@ -113,6 +113,10 @@ class Run(models.Model):
     agent_digest = models.CharField(
         max_length=64, blank=True, help_text="Of the agent's definition at the start."
     )
+    definition = models.TextField(
+        default="",
+        help_text="Agents, tools and schemas it was last driven with, JSON.",
+    )
     previous = models.ForeignKey(
         "self",
         on_delete=models.SET_NULL,
@@ -143,6 +147,9 @@ class Run(models.Model):
     lease_epoch = models.PositiveIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     wakes = models.PositiveIntegerField(default=0)
+    wake_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a waiting run is to be looked at again."
+    )
     stop_requested_at = models.DateTimeField(null=True, blank=True)
 
     error = models.TextField(blank=True)
@@ -165,6 +172,17 @@ class Run(models.Model):
                 fields=("status", "lease_expires_at"),
                 name="run_open",
                 condition=Q(status__in=[s.value for s in OPEN_STATUSES]),
+            ),
+            models.Index(
+                fields=("updated_at",), name="run_queued", condition=Q(status="queued")
+            ),
+            models.Index(
+                fields=("agent_key",), name="run_working", condition=Q(status="running")
+            ),
+            models.Index(
+                fields=("wake_at",),
+                name="run_due",
+                condition=Q(status="waiting", wake_at__isnull=False),
             ),
         )
         constraints = (
@@ -291,6 +309,28 @@ class ToolExecution(models.Model):
 
     def __str__(self) -> str:
         return f"{inert.excerpt(self.tool, SHOWN)} ({self.status})"
+
+
+class Worker(models.Model):
+    """A process that drives runs, as it last told of itself."""
+
+    name = models.CharField(
+        primary_key=True, max_length=100, help_text="What its leases are held under."
+    )
+    host = models.CharField(max_length=200)
+    pid = models.PositiveIntegerField()
+    concurrency = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    left_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it left in order; empty while it works."
+    )
+
+    class Meta:
+        ordering = ("-started_at",)
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.pid}"
 
 
 class SavedState(models.Model):

@@ -6,13 +6,31 @@ what is to be done stands in the run's own row and the sweeper finds it.
 
 from __future__ import annotations
 
+import functools
+from datetime import datetime
+from importlib import import_module
+from typing import Protocol, cast
 from uuid import UUID
 
-from django.db import transaction
-
-from . import embedded
+from django.conf import settings
 
 
-def wake(run_id: UUID) -> None:
-    """Have a runner look at the run as soon as this transaction commits."""
-    transaction.on_commit(lambda: embedded.wake(run_id))
+class Dispatch(Protocol):
+    """How runners are told: `embedded` in one process, `procrastinate` across many."""
+
+    def wake(self, run_id: UUID, at: datetime | None = None) -> None:
+        """Have a runner look at the run once this transaction commits.
+
+        With `at`, not before then.
+        """
+        ...
+
+
+def wake(run_id: UUID, at: datetime | None = None) -> None:
+    """Have a runner look at the run once this transaction commits; see `Dispatch`."""
+    _chosen().wake(run_id, at)
+
+
+@functools.cache
+def _chosen() -> Dispatch:
+    return cast(Dispatch, import_module(settings.PLACET_DISPATCH))

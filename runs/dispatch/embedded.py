@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from uuid import UUID
 
-Listener = Callable[[UUID], None]
+from django.db import transaction
+
+Listener = Callable[[UUID, datetime | None], None]
 _listeners: set[Listener] = set()
 
 
@@ -18,6 +22,11 @@ def forget(listener: Listener) -> None:
     _listeners.discard(listener)
 
 
-def wake(run_id: UUID) -> None:
+def tell(run_id: UUID, at: datetime | None = None) -> None:
+    """Tell the listeners of this process now."""
     for listener in tuple(_listeners):
-        listener(run_id)
+        listener(run_id, at)
+
+
+def wake(run_id: UUID, at: datetime | None = None) -> None:
+    transaction.on_commit(partial(tell, run_id, at))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from .digest import JSONObject, MalformedArguments, call_digest, parse_arguments
@@ -45,6 +46,10 @@ class Review:
     """True: the same call made twice has the effect of one, so it may be repeated."""
     summary: str = ""
     """One line about a call, filled from its arguments: `Refund {amount_eur} EUR`."""
+    expires_after: timedelta | None = None
+    """How long a request waits before it is rejected as expired; None: for ever."""
+    hold: timedelta = timedelta(0)
+    """How long after a verdict the call may not start, so that it can be undone."""
 
     def __post_init__(self) -> None:
         if self.risk not in list(Risk):
@@ -53,6 +58,10 @@ class Review:
             )
         if self.approvals < 1:
             raise ValueError("Review approvals must be at least 1.")
+        if self.expires_after is not None and self.expires_after <= timedelta(0):
+            raise ValueError("Review expires_after must be longer than nothing.")
+        if self.hold < timedelta(0):
+            raise ValueError("Review hold must not be negative.")
 
 
 class CallKind(enum.StrEnum):

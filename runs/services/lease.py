@@ -13,7 +13,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -27,6 +26,7 @@ from ..models import (
     RunStatus,
     ToolExecution,
 )
+from ..transactions import write
 from . import log
 from .start import authors, start_run, take_unread
 
@@ -66,28 +66,29 @@ def runnable_ids(limit: int, *, excluding: Collection[UUID] = ()) -> list[UUID]:
     return list(found.values_list("pk", flat=True)[:limit])
 
 
+@write
 def take(run_id: UUID, owner: str) -> Lease | None:
     """Take the run, or return None when it is held, waiting or at its end."""
-    with transaction.atomic():
-        now = timezone.now()
-        won = (
-            runnable(now)
-            .filter(pk=run_id)
-            .update(
-                status=RunStatus.RUNNING,
-                lease_owner=owner,
-                lease_epoch=F("lease_epoch") + 1,
-                lease_expires_at=now + settings.PLACET_LEASE,
-                updated_at=now,
-            )
+    now = timezone.now()
+    won = (
+        runnable(now)
+        .filter(pk=run_id)
+        .update(
+            status=RunStatus.RUNNING,
+            lease_owner=owner,
+            lease_epoch=F("lease_epoch") + 1,
+            lease_expires_at=now + settings.PLACET_LEASE,
+            updated_at=now,
         )
-        if not won:
-            return None
-        run = Run.objects.get(pk=run_id)
-        log.record_status(run_id, RunStatus.RUNNING)
-        return Lease(run_id=run_id, owner=owner, epoch=run.lease_epoch, wakes=run.wakes)
+    )
+    if not won:
+        return None
+    run = Run.objects.get(pk=run_id)
+    log.record_status(run_id, RunStatus.RUNNING)
+    return Lease(run_id=run_id, owner=owner, epoch=run.lease_epoch, wakes=run.wakes)
 
 
+@write
 def renew(owner: str, run_ids: Collection[UUID]) -> None:
     """Lengthen the leases that `owner` still has among `run_ids`."""
     now = timezone.now()
@@ -96,6 +97,7 @@ def renew(owner: str, run_ids: Collection[UUID]) -> None:
     ).update(lease_expires_at=now + settings.PLACET_LEASE)
 
 
+@write
 def expire(owner: str) -> None:
     """Free the runs of a worker that is known to be dead."""
     held_by = Run.objects.filter(lease_owner=owner, status=RunStatus.RUNNING)
@@ -131,33 +133,33 @@ def held(lease: Lease, *, stopping_too: bool = False) -> Run:
     return run
 
 
+@write
 def park(lease: Lease) -> bool:
     """Let the run wait for people. False when there is news: look again first."""
-    with transaction.atomic():
-        run = held(lease, stopping_too=True)
-        if run.wakes != lease.wakes or run.stop_requested_at:
-            lease.wakes = run.wakes
-            return False
-        _leave(run, RunStatus.WAITING)
-        return True
+    run = held(lease, stopping_too=True)
+    if run.wakes != lease.wakes or run.stop_requested_at:
+        lease.wakes = run.wakes
+        return False
+    _leave(run, RunStatus.WAITING)
+    return True
 
 
+@write
 def release(lease: Lease) -> None:
     """Give the run back to whoever is free, as a worker does that goes away."""
-    with transaction.atomic():
-        _leave(held(lease, stopping_too=True), RunStatus.QUEUED)
-        dispatch.wake(lease.run_id)
+    _leave(held(lease, stopping_too=True), RunStatus.QUEUED)
+    dispatch.wake(lease.run_id)
 
 
+@write
 def finish(
     lease: Lease, status: RunStatus, *, final_output: str = "", error: str = ""
 ) -> None:
     """End the run. A stop that came first makes it cancelled, whatever it reached."""
-    with transaction.atomic():
-        run = held(lease, stopping_too=True)
-        if run.stop_requested_at:
-            status, error = RunStatus.CANCELLED, ""
-        end(run, status, final_output=final_output, error=error)
+    run = held(lease, stopping_too=True)
+    if run.stop_requested_at:
+        status, error = RunStatus.CANCELLED, ""
+    end(run, status, final_output=final_output, error=error)
 
 
 def end(

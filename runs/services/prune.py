@@ -10,7 +10,6 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -22,6 +21,7 @@ from ..models import (
     SavedState,
     ToolExecution,
 )
+from ..transactions import write
 from . import saved_states
 
 BATCH = 100
@@ -62,13 +62,18 @@ def prune_states(older_than: timedelta) -> int:
     First all are marked inactive, so that none is resumed or read any more; then they
     are emptied. Interrupted and begun again, it goes on where it stood.
     """
-    prunable(older_than).filter(state_inactive_at=None).update(
-        state_inactive_at=timezone.now()
-    )
+    _mark(older_than)
     done = saved_states.delete_before(timezone.now() - older_than)
     while batch := _marked():
         done += _empty(batch)
     return done
+
+
+@write
+def _mark(older_than: timedelta) -> None:
+    prunable(older_than).filter(state_inactive_at=None).update(
+        state_inactive_at=timezone.now()
+    )
 
 
 def _marked() -> list[UUID]:
@@ -76,8 +81,8 @@ def _marked() -> list[UUID]:
     return list(marked.values_list("pk", flat=True)[:BATCH])
 
 
+@write
 def _empty(run_ids: list[UUID]) -> int:
-    with transaction.atomic():
-        RunEvent.objects.filter(run__in=run_ids).exclude(kind__in=KEPT).delete()
-        ToolExecution.objects.filter(run__in=run_ids).update(outcome="")
-        return Run.objects.filter(pk__in=run_ids).update(head="", pending_input="[]")
+    RunEvent.objects.filter(run__in=run_ids).exclude(kind__in=KEPT).delete()
+    ToolExecution.objects.filter(run__in=run_ids).update(outcome="")
+    return Run.objects.filter(pk__in=run_ids).update(head="", pending_input="[]")

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import transaction
 from django.utils import timezone
 
 from .. import codec, registry
@@ -20,6 +19,7 @@ from ..engine.digest import JSONObject
 from ..engine.state.run_state import MAX_CALL_ID
 from ..errors import ConversationBusy
 from ..models import Conversation, EventKind, Run, RunEvent, RunStatus
+from ..transactions import write
 from . import log
 from .start import latest_run
 
@@ -47,6 +47,7 @@ def open_conversation(
     )
 
 
+@write
 def record_items(conversation_id: UUID, items: Sequence[JSONObject]) -> Run:
     """Append `items` to the conversation's log, all or none, and return their run.
 
@@ -54,25 +55,23 @@ def record_items(conversation_id: UUID, items: Sequence[JSONObject]) -> Run:
     UserError when an item is no JSON, a call has no id that can be kept, or an output
     no call before it; Conversation.DoesNotExist.
     """
-    with transaction.atomic():
-        conversation = Conversation.objects.get(pk=conversation_id)
-        latest = latest_run(conversation)
-        if latest is not None and latest.is_open:
-            raise ConversationBusy(
-                "The conversation has an unfinished run; wait for it, or send it a "
-                "message."
-            )
-        _check_outputs(conversation, items)
-        now = timezone.now()
-        is_ours = latest is not None and _takes_more(latest)
-        run = latest if is_ours and latest else _begin(conversation, latest)
-        log.append(run.pk, [_entry(run, item) for item in items], now)
-        if not is_ours:
-            log.record_status(run.pk, RunStatus.COMPLETED)
-        Run.objects.filter(pk=run.pk).update(updated_at=now, finished_at=now)
-        Conversation.objects.filter(pk=conversation.pk).update(
-            current_run=run, updated_at=now
+    conversation = Conversation.objects.get(pk=conversation_id)
+    latest = latest_run(conversation)
+    if latest is not None and latest.is_open:
+        raise ConversationBusy(
+            "The conversation has an unfinished run; wait for it, or send it a message."
         )
+    _check_outputs(conversation, items)
+    now = timezone.now()
+    is_ours = latest is not None and _takes_more(latest)
+    run = latest if is_ours and latest else _begin(conversation, latest)
+    log.append(run.pk, [_entry(run, item) for item in items], now)
+    if not is_ours:
+        log.record_status(run.pk, RunStatus.COMPLETED)
+    Run.objects.filter(pk=run.pk).update(updated_at=now, finished_at=now)
+    Conversation.objects.filter(pk=conversation.pk).update(
+        current_run=run, updated_at=now
+    )
     run.refresh_from_db()
     return run
 

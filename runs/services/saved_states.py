@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from .. import codec
 from ..ids import new_id
 from ..models import SavedState
+from ..transactions import attempt, write
 
 ATTEMPTS = 5
 
@@ -41,12 +42,14 @@ def load(key: str) -> Stored | None:
     return Stored(text=row.state, place=_place(row)) if row else None
 
 
+@write
 def clear(key: str) -> None:
     """Take the state of `key` out of use; it stays stored until it is cleaned up."""
     active = SavedState.objects.filter(key=key, is_active=True)
     active.update(is_active=False, updated_at=timezone.now())
 
 
+@write
 def delete_before(cutoff: datetime, *, key: str | None = None) -> int:
     """Delete states last saved or cleared before `cutoff`; return how many."""
     old = older_than(cutoff)
@@ -62,6 +65,7 @@ def _place(row: SavedState) -> str:
     return f"{SavedState._meta.label_lower}:{row.pk}:{row.key}"
 
 
+@write
 def _update(row: SavedState, agent: str, text: str) -> bool:
     active = SavedState.objects.filter(pk=row.pk, is_active=True)
     return bool(
@@ -69,10 +73,11 @@ def _update(row: SavedState, agent: str, text: str) -> bool:
     )
 
 
+@write
 def _insert(row: SavedState, agent: str, text: str) -> bool:
     row.agent, row.state, row.updated_at = _name(agent), text, timezone.now()
     try:
-        with transaction.atomic():
+        with attempt():
             row.save(force_insert=True)
     except IntegrityError:
         return False  # someone else has saved the first one meanwhile

@@ -7,13 +7,14 @@ from typing import TypedDict
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from .. import codec, dispatch, registry
 from ..engine import RunContextWrapper, RunState
 from ..errors import ConversationBusy, EmptyInput, MessageRefused
 from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
+from ..transactions import attempt, write
 from . import log
 
 TITLE_LENGTH = 80
@@ -27,6 +28,7 @@ class Message(TypedDict):
     """Key of the user; None for a system."""
 
 
+@write
 def start_run(
     agent_key: str,
     text: str,
@@ -43,48 +45,48 @@ def start_run(
     """
     agent = registry.get(agent_key).agent
     text = _some(text)
-    with transaction.atomic():
-        now = timezone.now()
-        if conversation is None:
-            conversation = Conversation.objects.create(
-                agent_key=agent_key,
-                title=codec.storable(title or _title(text)),
-                owner=requester,
-                created_at=now,
-                updated_at=now,
-            )
-        previous = latest_run(conversation)
-        unread = take_unread(previous) if previous else []
-        run = Run(
-            conversation=conversation,
+    now = timezone.now()
+    if conversation is None:
+        conversation = Conversation.objects.create(
             agent_key=agent_key,
-            agent_digest=agent.definition_digest(),
-            trigger=trigger,
-            requester=requester,
-            previous=previous,
+            title=codec.storable(title or _title(text)),
+            owner=requester,
             created_at=now,
             updated_at=now,
         )
-        texts = [*(message["text"] for message in unread), text]
-        state = RunState(
-            RunContextWrapper(context=None),
-            [{"role": "user", "content": said} for said in texts],
-            agent,
-            run_id=str(run.pk),
-        )
-        run.head = codec.dumps(state.head())
-        _insert(run)
-        run.speakers.set({*authors(unread), *([requester.pk] if requester else [])})
-        log.append(run.pk, [state.entry(item) for item in state.all_items], now)
-        log.record_status(run.pk, RunStatus.QUEUED)
-        Conversation.objects.filter(pk=conversation.pk).update(
-            current_run=run, updated_at=now
-        )
-        dispatch.wake(run.pk)
+    previous = latest_run(conversation)
+    unread = take_unread(previous) if previous else []
+    run = Run(
+        conversation=conversation,
+        agent_key=agent_key,
+        agent_digest=agent.definition_digest(),
+        trigger=trigger,
+        requester=requester,
+        previous=previous,
+        created_at=now,
+        updated_at=now,
+    )
+    texts = [*(message["text"] for message in unread), text]
+    state = RunState(
+        RunContextWrapper(context=None),
+        [{"role": "user", "content": said} for said in texts],
+        agent,
+        run_id=str(run.pk),
+    )
+    run.head = codec.dumps(state.head())
+    _insert(run)
+    run.speakers.set({*authors(unread), *([requester.pk] if requester else [])})
+    log.append(run.pk, [state.entry(item) for item in state.all_items], now)
+    log.record_status(run.pk, RunStatus.QUEUED)
+    Conversation.objects.filter(pk=conversation.pk).update(
+        current_run=run, updated_at=now
+    )
+    dispatch.wake(run.pk)
     run.refresh_from_db()
     return run
 
 
+@write
 def send_message(conversation_id: UUID, text: str, *, by: User | None) -> Run:
     """Say `text` to the conversation's agent: in its unfinished run, else in a new one.
 
@@ -92,22 +94,21 @@ def send_message(conversation_id: UUID, text: str, *, by: User | None) -> Run:
     MessageRefused while the run is stopping, Conversation.DoesNotExist.
     """
     text = _some(text)
-    with transaction.atomic():
-        conversation = Conversation.objects.get(pk=conversation_id)
-        run = _open_run(conversation)
-        if run is None:
-            return start_run(
-                conversation.agent_key,
-                text,
-                trigger=Run.Trigger.MESSAGE,
-                requester=by,
-                conversation=conversation,
-            )
-        if run.stop_requested_at:
-            raise MessageRefused(
-                "The run is being stopped; send the message once it has ended."
-            )
-        _add_pending(run, text, by)
+    conversation = Conversation.objects.get(pk=conversation_id)
+    run = _open_run(conversation)
+    if run is None:
+        return start_run(
+            conversation.agent_key,
+            text,
+            trigger=Run.Trigger.MESSAGE,
+            requester=by,
+            conversation=conversation,
+        )
+    if run.stop_requested_at:
+        raise MessageRefused(
+            "The run is being stopped; send the message once it has ended."
+        )
+    _add_pending(run, text, by)
     run.refresh_from_db()
     return run
 
@@ -159,7 +160,7 @@ def _add_pending(run: Run, text: str, by: User | None) -> None:
 
 def _insert(run: Run) -> None:
     try:
-        with transaction.atomic():
+        with attempt():
             run.save(force_insert=True)
     except IntegrityError as error:
         raise ConversationBusy(

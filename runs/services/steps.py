@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from .. import codec
@@ -24,6 +23,7 @@ from ..engine import (
 )
 from ..gate import gate
 from ..models import EventKind, Run, ToolExecution
+from ..transactions import write
 from . import log
 from .lease import Lease, held
 
@@ -38,15 +38,16 @@ _EXECUTION_AFTER = {
 }
 
 
+@write
 def begin_turn(lease: Lease) -> list[str]:
     """Return the messages people have added, oldest first; they stay stored.
 
     Raises RunStopped and LeaseLost: the model is not asked then.
     """
-    with transaction.atomic():
-        return held(lease).pending_messages
+    return held(lease).pending_messages
 
 
+@write
 def append_step(
     lease: Lease,
     entries: Sequence[LogEntry],
@@ -56,33 +57,33 @@ def append_step(
     messages_read: int = 0,
 ) -> None:
     """Store what has happened, and put the `gated` open calls to people."""
-    with transaction.atomic():
-        run = held(lease)
-        _store(run, entries, head, messages_read=messages_read)
-        gate().propose(run, gated)
+    run = held(lease)
+    _store(run, entries, head, messages_read=messages_read)
+    gate().propose(run, gated)
 
 
+@write
 def append_spans(lease: Lease, entries: Sequence[LogEntry]) -> None:
     """Store what a stretch told of itself at its end; a stopped run's too."""
-    with transaction.atomic():
-        run = held(lease, stopping_too=True)
-        log.append(run.pk, entries, timezone.now())
+    run = held(lease, stopping_too=True)
+    log.append(run.pk, entries, timezone.now())
 
 
+@write
 def propose(lease: Lease, gated: Sequence[Call]) -> None:
     """Make sure that each open gated call of a run just loaded has its request."""
-    with transaction.atomic():
-        gate().propose(held(lease), gated)
+    gate().propose(held(lease), gated)
 
 
+@write
 def verdicts(lease: Lease, calls: Sequence[Call]) -> dict[str, Verdict]:
     """Return what is decided about `calls`, and note the wake-ups that told of it."""
-    with transaction.atomic():
-        run = held(lease)
-        lease.wakes = run.wakes
-        return gate().verdicts(run, calls)
+    run = held(lease)
+    lease.wakes = run.wakes
+    return gate().verdicts(run, calls)
 
 
+@write
 def claim_call(lease: Lease, call: Call) -> Claim:
     """Claim the one effect of `call`: it may start once this has committed.
 
@@ -90,16 +91,15 @@ def claim_call(lease: Lease, call: Call) -> Claim:
     call is gated, a Decision approves exactly it. A call that started before is run
     again only when its tool is idempotent or a person has since said so.
     """
-    with transaction.atomic():
-        run = held(lease)
-        execution = ToolExecution.objects.filter(run=run, call_key=call.key).first()
-        if execution is None:
-            return _first_claim(run, lease, call)
-        if execution.status in ToolExecution.FINISHED:
-            told = codec.loads(execution.outcome)
-            outcome = Outcome(kind=OutcomeKind(told["kind"]), output=told["output"])
-            return Claim(status=ClaimStatus.DONE, outcome=outcome)
-        return _claim_again(run, lease, call, execution)
+    run = held(lease)
+    execution = ToolExecution.objects.filter(run=run, call_key=call.key).first()
+    if execution is None:
+        return _first_claim(run, lease, call)
+    if execution.status in ToolExecution.FINISHED:
+        told = codec.loads(execution.outcome)
+        outcome = Outcome(kind=OutcomeKind(told["kind"]), output=told["output"])
+        return Claim(status=ClaimStatus.DONE, outcome=outcome)
+    return _claim_again(run, lease, call, execution)
 
 
 def record_outcome(
@@ -115,15 +115,25 @@ def record_outcome(
     the outcome is then kept as evidence for the person who is asked about the call.
     """
     try:
-        with transaction.atomic():
-            run = held(lease, stopping_too=True)
-            _finish_execution(run, call, outcome)
-            _store(run, entries, head)
-            if call.kind is CallKind.AGENT:
-                gate().close(run, below=call.key)
+        _record_outcome(lease, call, outcome, entries, head)
     except LeaseLost:
         _keep_evidence(lease, call, outcome)
         raise
+
+
+@write
+def _record_outcome(
+    lease: Lease,
+    call: Call,
+    outcome: Outcome,
+    entries: Sequence[LogEntry],
+    head: dict[str, Any],
+) -> None:
+    run = held(lease, stopping_too=True)
+    _finish_execution(run, call, outcome)
+    _store(run, entries, head)
+    if call.kind is CallKind.AGENT:
+        gate().close(run, below=call.key)
 
 
 def _store(
@@ -221,14 +231,12 @@ def _finish_execution(run: Run, call: Call, outcome: Outcome) -> None:
     )
 
 
+@write
 def _keep_evidence(lease: Lease, call: Call, outcome: Outcome) -> None:
     told = codec.dumps({"kind": outcome.kind, "output": outcome.output})
     late = ToolExecution.objects.filter(run_id=lease.run_id, call_key=call.key)
-    with transaction.atomic():
-        log.lock(lease.run_id)
-        late.update(evidence=told)
-        for status, attempt in late.values_list("status", "attempt"):
-            payload = {"status": status, "attempt": attempt}
-            log.record_event(
-                lease.run_id, EventKind.EXECUTION, payload, call_key=call.key
-            )
+    log.lock(lease.run_id)
+    late.update(evidence=told)
+    for status, attempt in late.values_list("status", "attempt"):
+        payload = {"status": status, "attempt": attempt}
+        log.record_event(lease.run_id, EventKind.EXECUTION, payload, call_key=call.key)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from .. import codec, services
 from ..models import Conversation, Run, WebhookDelivery, WebhookSource
+from ..transactions import write
 from . import mapping
 
 MAX_ID_CHARS = 200
@@ -26,6 +26,7 @@ def earlier_run(source: WebhookSource, webhook_id: str) -> Run | None:
     ).first()
 
 
+@write
 def accept(source: WebhookSource, webhook_id: str, body: bytes) -> Run:
     """Return the run of a delivery, starting it unless it was delivered before.
 
@@ -35,17 +36,16 @@ def accept(source: WebhookSource, webhook_id: str, body: bytes) -> Run:
     if run := earlier_run(source, webhook_id):
         return run
     text, key = read(source, webhook_id, body)
-    with transaction.atomic():
-        # Deliveries of one source wait for each other here (on SQLite every transaction
-        # does), so that none is taken twice and no conversation is opened twice.
-        WebhookSource.objects.select_for_update().get(pk=source.pk)
-        if run := earlier_run(source, webhook_id):
-            return run
-        run = start(source, text, key)
-        WebhookDelivery.objects.create(
-            source=source, webhook_id=webhook_id, run=run, received_at=timezone.now()
-        )
+    # Deliveries of one source wait for each other here (on SQLite every transaction
+    # does), so that none is taken twice and no conversation is opened twice.
+    WebhookSource.objects.select_for_update().get(pk=source.pk)
+    if run := earlier_run(source, webhook_id):
         return run
+    run = start(source, text, key)
+    WebhookDelivery.objects.create(
+        source=source, webhook_id=webhook_id, run=run, received_at=timezone.now()
+    )
+    return run
 
 
 def read(source: WebhookSource, webhook_id: str, body: bytes) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import secrets
 from django.db.models import F
 
 from ..models import WebhookSource
+from ..transactions import write
 from .signature import SECRET_PREFIX
 
 
@@ -16,6 +17,7 @@ def make_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+@write
 def rotate(source: WebhookSource) -> str:
     """Give `source` a fresh secret and return it.
 
@@ -29,6 +31,7 @@ def rotate(source: WebhookSource) -> str:
     return fresh
 
 
+@write
 def clear_previous(source: WebhookSource) -> None:
     """End the secret from before the last rotation."""
     WebhookSource.objects.filter(pk=source.pk).update(previous_secret="")
