@@ -13,16 +13,18 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connections
+from django.utils import timezone
 
-from .db import DatabaseThread
+from .db import Database
 from .dispatch import embedded
 from .engine import (
     AgentsException,
@@ -50,6 +52,9 @@ from .presence import Presence
 from .services import lease as leases
 from .services import steps
 from .services.lease import Lease
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +96,7 @@ class Executor:
     _held: dict[UUID, Execution] = field(default_factory=dict, init=False)
     _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict, init=False)
     _abandoned: set[asyncio.Task[None]] = field(default_factory=set, init=False)
-    _db: DatabaseThread = field(default_factory=DatabaseThread, init=False)
+    _db: Database = field(default_factory=Database, init=False)
     _presence: Presence = field(default_factory=Presence, init=False)
     _leaving: bool = field(default=False, init=False)
 
@@ -129,7 +134,7 @@ class Executor:
             await cancel_all([*self._tasks.values(), *self._abandoned])
             for execution in late:
                 with contextlib.suppress(LeaseLost):
-                    await self._db.run(leases.release, execution.lease)
+                    await self._write(leases.release, execution.lease)
         await close_clients()
         self._heartbeat.stop()
         self._presence.leave()
@@ -139,7 +144,25 @@ class Executor:
 
     def _woken(self, run_id: UUID, at: datetime | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
-            self._loop.call_soon_threadsafe(self._look_again.set)
+            self._loop.call_soon_threadsafe(self._wake, run_id, at)
+
+    def _wake(self, run_id: UUID, at: datetime | None) -> None:
+        """Take the run if there is room, or have its news looked at."""
+        if at is not None and (wait := at - timezone.now()) > timedelta(0):
+            self._loop.call_later(wait.total_seconds(), self._look_again.set)
+        elif run_id in self._tasks or not self._room():
+            self._look_again.set()
+        else:
+            self._begin(run_id)
+
+    def _room(self) -> int:
+        """Return how many more runs this process may drive now."""
+        return 0 if self._leaving else self.concurrency - len(self._tasks)
+
+    def _begin(self, run_id: UUID) -> None:
+        task = asyncio.create_task(self._work(run_id))
+        self._tasks[run_id] = task
+        task.add_done_callback(partial(self._ended, run_id))
 
     async def _sweep(self) -> None:
         """Look for work whenever something is woken, and every so often anyway."""
@@ -166,22 +189,20 @@ class Executor:
     async def _free_the_dead(self) -> None:
         """Take over at once from processes of this machine that died."""
         for owner in self._presence.dead_owners():
-            await self._db.run(leases.expire, owner)
+            await self._db.write(None, leases.expire, owner)
             self._presence.bury(owner)
 
     async def _look(self) -> None:
         if self._held:
-            for news in await self._db.run(leases.news, list(self._held)):
+            for news in await self._db.read(leases.news, list(self._held)):
                 self._take_notice(news)
-        free = self.concurrency - len(self._tasks)
-        if free <= 0:
+        if not (free := self._room()):
             return
-        for run_id in await self._db.run(
+        for run_id in await self._db.read(
             leases.runnable_ids, free, excluding=list(self._tasks)
         ):
-            task = asyncio.create_task(self._work(run_id))
-            self._tasks[run_id] = task
-            task.add_done_callback(partial(self._ended, run_id))
+            if run_id not in self._tasks and self._room():
+                self._begin(run_id)
 
     def _take_notice(self, news: leases.Held) -> None:
         execution = self._held.get(news.run_id)
@@ -229,7 +250,9 @@ class Executor:
 
     async def _take(self, run_id: UUID) -> Lease | None:
         try:
-            return await self._db.run(leases.take, run_id, self._presence.owner)
+            return await self._db.write(
+                run_id, leases.take, run_id, self._presence.owner
+            )
         except DatabaseError:
             logger.exception("A run was not taken", extra={"run_id": str(run_id)})
             return None
@@ -258,7 +281,7 @@ class Executor:
         if isinstance(error.__cause__, DatabaseError):
             raise error.__cause__ from error
         if isinstance(error, RunStopped):
-            return await self._db.run(leases.finish, lease, RunStatus.CANCELLED)
+            return await self._write(leases.finish, lease, RunStatus.CANCELLED)
         await self._fail(lease, str(error))
 
     async def _put_to_rest(self, lease: Lease, result: RunResultStreaming[Any]) -> bool:
@@ -266,23 +289,23 @@ class Executor:
         if result.state.is_done:
             await self._finish(lease, result)
         elif self._leaving and not result.interruptions:
-            await self._db.run(leases.release, lease)
+            await self._write(leases.release, lease)
         elif any(call.held for _, call in result.state.open_calls_below()):
             await asyncio.sleep(HELD_LOOK_S)
             return False
         elif not result.interruptions:
             await self._fail(lease, "The run ended without an answer or a question.")
         else:
-            return await self._db.run(leases.park, lease)
+            return await self._write(leases.park, lease)
         return True
 
     async def _finish(self, lease: Lease, result: RunResultStreaming[Any]) -> None:
         if result.stop_reason is not None:
-            return await self._db.run(
+            return await self._write(
                 leases.finish, lease, RunStatus.CANCELLED, error=result.stop_reason
             )
         answer = text_of_output(result.last_agent, result.final_output)
-        await self._db.run(
+        await self._write(
             leases.finish, lease, RunStatus.COMPLETED, final_output=answer
         )
 
@@ -302,7 +325,7 @@ class Executor:
         if entries := ended_spans(spans):
             try:
                 with contextlib.suppress(LeaseLost):
-                    await self._db.run(steps.append_spans, lease, entries)
+                    await self._write(steps.append_spans, lease, entries)
             except DatabaseError:
                 logger.exception("A trace was not stored", extra=_extra(lease))
 
@@ -310,11 +333,11 @@ class Executor:
         self, execution: Execution, spans: SpanRecorder
     ) -> RunResultStreaming[Any]:
         lease = execution.lease
-        loaded = await self._db.run(load, lease.run_id)
+        loaded = await self._db.read(load, lease.run_id)
         if loaded.stopping or execution.stopping:
             raise RunStopped("The run was stopped.")
         if gated := gated_calls(loaded.state):
-            await self._db.run(steps.propose, lease, gated)
+            await self._write(steps.propose, lease, gated)
         journal = DurableJournal(lease, self._db, spans)
         with recording(spans):
             streaming = Runner.run_streamed(
@@ -337,8 +360,18 @@ class Executor:
             await streaming.aclose()
         return streaming
 
+    async def _write(
+        self,
+        service: Callable[Concatenate[Lease, P], T],
+        lease: Lease,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Return what a write about a held run gives."""
+        return await self._db.write(lease.run_id, service, lease, *args, **kwargs)
+
     async def _fail(self, lease: Lease, error: str) -> None:
-        await self._db.run(leases.finish, lease, RunStatus.FAILED, error=error)
+        await self._write(leases.finish, lease, RunStatus.FAILED, error=error)
 
 
 def _extra(lease: Lease) -> dict[str, str]:

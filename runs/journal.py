@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import OperationalError
 
-from .db import DatabaseThread
+from .db import Database
 from .engine import Call, Claim, LogEntry, Outcome, RunState, SpanRecorder, Verdict
 from .engine.digest import JSONObject
 from .engine.ports import News
@@ -45,18 +45,19 @@ class DurableJournal:
     """
 
     lease: Lease
-    db: DatabaseThread
+    db: Database
     spans: SpanRecorder
     _messages_read: int = field(default=0, init=False)
 
     async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
-        texts = await self.db.run(steps.begin_turn, self.lease)
+        texts = await self.db.read(steps.begin_turn, self.lease)
         self._messages_read = len(texts)
         return [{"role": "user", "content": text} for text in texts]
 
     async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:
         read, self._messages_read = self._messages_read, 0
-        await self.db.run(
+        await self.db.write(
+            self.lease.run_id,
             steps.append_step,
             self.lease,
             [*entries, *ended_spans(self.spans)],
@@ -66,7 +67,9 @@ class DurableJournal:
         )
 
     async def claim(self, state: RunState[Any], call: Call) -> Claim:
-        return await self.db.run(steps.claim_call, self.lease, call)
+        return await self.db.write(
+            self.lease.run_id, steps.claim_call, self.lease, call
+        )
 
     async def record(
         self,
@@ -92,8 +95,14 @@ class DurableJournal:
         entries: Sequence[LogEntry],
         head: JSONObject,
     ) -> None:
-        await self.db.run(
-            steps.record_outcome, self.lease, call, outcome, entries, head
+        await self.db.write(
+            self.lease.run_id,
+            steps.record_outcome,
+            self.lease,
+            call,
+            outcome,
+            entries,
+            head,
         )
 
 
@@ -102,7 +111,7 @@ class DurableGate:
     """Reads what is decided; told of news by the executor."""
 
     lease: Lease
-    db: DatabaseThread
+    db: Database
     _news: News = field(default_factory=News, init=False)
 
     def tell(self) -> None:
@@ -110,7 +119,7 @@ class DurableGate:
         self._news.tell()
 
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
-        return await self.db.run(steps.verdicts, self.lease, calls)
+        return await self.db.read(steps.verdicts, self.lease, calls)
 
     def version(self) -> int:
         return self._news.version

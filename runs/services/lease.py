@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -17,8 +18,9 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from .. import codec, dispatch
-from ..engine import LeaseLost, RunStopped
+from ..engine import LeaseLost, LogEntry, RunStopped
 from ..gate import gate
+from ..live.pokes import poke, run_topic
 from ..models import (
     Conversation,
     EventKind,
@@ -27,7 +29,7 @@ from ..models import (
     ToolExecution,
 )
 from ..transactions import write
-from . import log
+from . import log, rows
 from .start import authors, start_run, take_unread
 
 
@@ -121,16 +123,50 @@ def held(lease: Lease, *, stopping_too: bool = False) -> Run:
     Raises LeaseLost when it is no longer held under this lease's epoch, and RunStopped
     when someone stopped it, unless `stopping_too`.
     """
-    mine = Run.objects.filter(
-        pk=lease.run_id, lease_epoch=lease.epoch, status=RunStatus.RUNNING
-    )
-    # The update is the lock, on every database; what it writes does not matter.
-    if not mine.update(updated_at=timezone.now()):
+    advance(lease, (), stopping_too=stopping_too)
+    return Run.objects.get(pk=lease.run_id)
+
+
+def advance(
+    lease: Lease,
+    entries: Sequence[LogEntry],
+    head: dict[str, Any] | None = None,
+    *,
+    stopping_too: bool = False,
+) -> rows.HeldRow:
+    """Lock the run, append `entries` and store its `head`; raises as `held`.
+
+    The update is the lock, on every database.
+    """
+    row = rows.hold(lease.run_id, lease.epoch, len(entries), head)
+    if row is None:
         raise LeaseLost(f"Run {lease.run_id} is held by another worker, or has ended.")
-    run = Run.objects.get(pk=lease.run_id)
-    if run.stop_requested_at and not stopping_too:
+    if row.stopping and not stopping_too:
         raise RunStopped("The run was stopped.")
-    return run
+    if entries:
+        rows.insert_events(lease.run_id, entries, row.last_seq, timezone.now())
+        poke(run_topic(lease.run_id))
+    return row
+
+
+def look(lease: Lease) -> tuple[str, int]:
+    """Return the run's unread messages, JSON, and its wake-ups; raises as `held`.
+
+    Reads only: what it says was true when it was read.
+    """
+    row = (
+        Run.objects.filter(
+            pk=lease.run_id, lease_epoch=lease.epoch, status=RunStatus.RUNNING
+        )
+        .values_list("stop_requested_at", "pending_input", "wakes")
+        .first()
+    )
+    if row is None:
+        raise LeaseLost(f"Run {lease.run_id} is held by another worker, or has ended.")
+    stopped_at, pending_input, wakes = row
+    if stopped_at is not None:
+        raise RunStopped("The run was stopped.")
+    return pending_input, wakes
 
 
 @write

@@ -10,10 +10,11 @@ from uuid import UUID
 from django.db.models import F
 from django.utils import timezone
 
-from .. import codec, dispatch
+from .. import dispatch
 from ..engine import LogEntry
 from ..live.pokes import poke, run_topic
-from ..models import EventKind, Run, RunEvent, RunStatus
+from ..models import EventKind, Run, RunStatus
+from . import rows
 
 
 def lock(run_id: UUID) -> Run:
@@ -32,21 +33,8 @@ def append(run_id: UUID, entries: Sequence[LogEntry], now: datetime) -> int:
     The numbers come from the run's own row, which the update locks: no gap, no double,
     whoever writes.
     """
-    Run.objects.filter(pk=run_id).update(last_seq=F("last_seq") + len(entries))
-    last: int = Run.objects.values_list("last_seq", flat=True).get(pk=run_id)
-    first = last - len(entries) + 1
-    RunEvent.objects.bulk_create(
-        RunEvent(
-            run_id=run_id,
-            seq=first + index,
-            kind=entry.kind,
-            frame=entry.frame,
-            call_key=entry.call_key,
-            payload=codec.dumps(entry.payload),
-            created_at=now,
-        )
-        for index, entry in enumerate(entries)
-    )
+    last = rows.move_on(run_id, len(entries))
+    rows.insert_events(run_id, entries, last, now)
     poke(run_topic(run_id))
     return last
 

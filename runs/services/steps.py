@@ -24,8 +24,8 @@ from ..engine import (
 from ..gate import gate
 from ..models import EventKind, Run, ToolExecution
 from ..transactions import write
-from . import log
-from .lease import Lease, held
+from . import log, rows
+from .lease import Lease, advance, held, look
 
 _EXECUTION_AFTER = {
     OutcomeKind.SUCCEEDED: ToolExecution.Status.SUCCEEDED,
@@ -38,13 +38,13 @@ _EXECUTION_AFTER = {
 }
 
 
-@write
 def begin_turn(lease: Lease) -> list[str]:
     """Return the messages people have added, oldest first; they stay stored.
 
     Raises RunStopped and LeaseLost: the model is not asked then.
     """
-    return held(lease).pending_messages
+    pending_input, _ = look(lease)
+    return [message["text"] for message in codec.loads(pending_input)]
 
 
 @write
@@ -57,16 +57,18 @@ def append_step(
     messages_read: int = 0,
 ) -> None:
     """Store what has happened, and put the `gated` open calls to people."""
-    run = held(lease)
-    _store(run, entries, head, messages_read=messages_read)
-    gate().propose(run, gated)
+    row = advance(lease, entries, head)
+    if messages_read:
+        unread = codec.loads(row.pending_input)[messages_read:]
+        Run.objects.filter(pk=lease.run_id).update(pending_input=codec.dumps(unread))
+    if gated:
+        gate().propose(Run.objects.get(pk=lease.run_id), gated)
 
 
 @write
 def append_spans(lease: Lease, entries: Sequence[LogEntry]) -> None:
     """Store what a stretch told of itself at its end; a stopped run's too."""
-    run = held(lease, stopping_too=True)
-    log.append(run.pk, entries, timezone.now())
+    advance(lease, entries, stopping_too=True)
 
 
 @write
@@ -75,12 +77,14 @@ def propose(lease: Lease, gated: Sequence[Call]) -> None:
     gate().propose(held(lease), gated)
 
 
-@write
 def verdicts(lease: Lease, calls: Sequence[Call]) -> dict[str, Verdict]:
-    """Return what is decided about `calls`, and note the wake-ups that told of it."""
-    run = held(lease)
-    lease.wakes = run.wakes
-    return gate().verdicts(run, calls)
+    """Return what is decided about `calls`, and note the wake-ups that told of it.
+
+    Reads only. The wake-ups are read first, so that one that comes meanwhile is looked
+    at again.
+    """
+    _, lease.wakes = look(lease)
+    return gate().verdicts(Run.objects.get(pk=lease.run_id), calls)
 
 
 @write
@@ -91,6 +95,10 @@ def claim_call(lease: Lease, call: Call) -> Claim:
     call is gated, a Decision approves exactly it. A call that started before is run
     again only when its tool is idempotent or a person has since said so.
     """
+    if not call.gated:
+        advance(lease, ())
+        if _insert_claim(lease, call, permitted_by=None):
+            return _granted(lease.run_id, call, attempt=1)
     run = held(lease)
     execution = ToolExecution.objects.filter(run=run, call_key=call.key).first()
     if execution is None:
@@ -129,48 +137,31 @@ def _record_outcome(
     entries: Sequence[LogEntry],
     head: dict[str, Any],
 ) -> None:
-    run = held(lease, stopping_too=True)
-    _finish_execution(run, call, outcome)
-    _store(run, entries, head)
+    advance(lease, entries, head, stopping_too=True)
+    rows.finish_execution(
+        lease.run_id, call.key, _EXECUTION_AFTER[outcome.kind], _told(outcome)
+    )
     if call.kind is CallKind.AGENT:
-        gate().close(run, below=call.key)
-
-
-def _store(
-    run: Run,
-    entries: Sequence[LogEntry],
-    head: dict[str, Any],
-    *,
-    messages_read: int = 0,
-) -> None:
-    changes: dict[str, Any] = {
-        "head": codec.dumps(head),
-        "turn": head["turn"],
-        "usage": codec.dumps(head["usage"]),
-    }
-    if messages_read:
-        unread = codec.loads(run.pending_input)[messages_read:]
-        changes["pending_input"] = codec.dumps(unread)
-    Run.objects.filter(pk=run.pk).update(**changes)
-    log.append(run.pk, entries, timezone.now())
+        gate().close(Run.objects.get(pk=lease.run_id), below=call.key)
 
 
 def _first_claim(run: Run, lease: Lease, call: Call) -> Claim:
-    permitted_by = None
-    if call.gated:
-        permitted_by = gate().permit(run, call)
-        if permitted_by is None:
-            return Claim(status=ClaimStatus.HELD)
-    execution = ToolExecution.objects.create(
-        run=run,
+    permitted_by = gate().permit(run, call)
+    if permitted_by is None:
+        return Claim(status=ClaimStatus.HELD)
+    _insert_claim(lease, call, permitted_by=permitted_by)
+    return _granted(lease.run_id, call, attempt=1)
+
+
+def _insert_claim(lease: Lease, call: Call, *, permitted_by: UUID | None) -> bool:
+    return rows.insert_claim(
+        lease.run_id,
         call_key=call.key,
-        tool=codec.storable(call.tool)[:200],
+        tool=call.tool,
         digest=call.digest,
         epoch=lease.epoch,
         permitted_by=permitted_by,
-        started_at=timezone.now(),
     )
-    return _granted(run, call, execution)
 
 
 def _claim_again(run: Run, lease: Lease, call: Call, execution: ToolExecution) -> Claim:
@@ -185,7 +176,7 @@ def _claim_again(run: Run, lease: Lease, call: Call, execution: ToolExecution) -
     execution.started_at = timezone.now()
     execution.finished_at = None
     execution.save()
-    return _granted(run, call, execution)
+    return _granted(lease.run_id, call, execution.attempt)
 
 
 def _permit_again(run: Run, call: Call, execution: ToolExecution) -> UUID | None:
@@ -201,12 +192,10 @@ def _permit_again(run: Run, call: Call, execution: ToolExecution) -> UUID | None
     return None if used and not call.review.idempotent else decision
 
 
-def _granted(run: Run, call: Call, execution: ToolExecution) -> Claim:
-    payload = {"status": execution.status, "attempt": execution.attempt}
-    log.record_event(run.pk, EventKind.EXECUTION, payload, call_key=call.key)
-    return Claim(
-        status=ClaimStatus.GRANTED, idempotency_key=f"{run.pk}:{execution.call_key}"
-    )
+def _granted(run_id: UUID, call: Call, attempt: int) -> Claim:
+    payload = {"status": ToolExecution.Status.STARTED.value, "attempt": attempt}
+    log.record_event(run_id, EventKind.EXECUTION, payload, call_key=call.key)
+    return Claim(status=ClaimStatus.GRANTED, idempotency_key=f"{run_id}:{call.key}")
 
 
 def _in_doubt(run: Run, call: Call, execution: ToolExecution) -> Claim:
@@ -223,17 +212,13 @@ def _in_doubt(run: Run, call: Call, execution: ToolExecution) -> Claim:
     return Claim(status=ClaimStatus.IN_DOUBT)
 
 
-def _finish_execution(run: Run, call: Call, outcome: Outcome) -> None:
-    ToolExecution.objects.filter(run=run, call_key=call.key).update(
-        status=_EXECUTION_AFTER[outcome.kind],
-        outcome=codec.dumps({"kind": outcome.kind, "output": outcome.output}),
-        finished_at=timezone.now(),
-    )
+def _told(outcome: Outcome) -> str:
+    return codec.dumps({"kind": outcome.kind, "output": outcome.output})
 
 
 @write
 def _keep_evidence(lease: Lease, call: Call, outcome: Outcome) -> None:
-    told = codec.dumps({"kind": outcome.kind, "output": outcome.output})
+    told = _told(outcome)
     late = ToolExecution.objects.filter(run_id=lease.run_id, call_key=call.key)
     log.lock(lease.run_id)
     late.update(evidence=told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -38,7 +38,7 @@ from runs.engine import (
 )
 from runs.models import Conversation, Run, RunEvent, RunStatus, ToolExecution
 from runs.services import lease as leases
-from runs.services import log, steps
+from runs.services import rows, steps
 from runs.services.lease import Lease
 from tests.factories import ada, pending, say, start
 
@@ -393,14 +393,18 @@ def test_a_run_that_is_released_wakes_a_worker(
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     run, lease = held_run()
-    woken: list[UUID] = []
-    embedded.listen(woken.append)
+    woken: list[tuple[UUID, datetime | None]] = []
+
+    def listener(run_id: UUID, at: datetime | None) -> None:
+        woken.append((run_id, at))
+
+    embedded.listen(listener)
 
     with django_capture_on_commit_callbacks(execute=True):
         leases.release(lease)
-    embedded.forget(woken.append)
+    embedded.forget(listener)
 
-    assert woken == [run.pk]
+    assert woken == [(run.pk, None)]
 
 
 def test_a_wake_up_whose_news_was_read_does_not_keep_the_run() -> None:
@@ -517,6 +521,8 @@ def claimed_run() -> tuple[Run, Lease]:
     return run, lease
 
 
+SAID = LogEntry(kind="guardrail", payload={})
+
 STEPS: dict[
     str, tuple[Callable[[], tuple[Run, Lease]], Callable[[Run, Lease], Any]]
 ] = {
@@ -528,7 +534,9 @@ STEPS: dict[
     "claim": (held_run, lambda run, lease: steps.claim_call(lease, UNGATED)),
     "record": (
         claimed_run,
-        lambda run, lease: steps.record_outcome(lease, UNGATED, DONE, [], head_of(run)),
+        lambda run, lease: steps.record_outcome(
+            lease, UNGATED, DONE, [SAID], head_of(run)
+        ),
     ),
     "stop": (held_run, lambda run, lease: services.stop_run(run.pk, by=None)),
     "stop waiting": (
@@ -555,7 +563,7 @@ def test_a_step_that_cannot_be_logged_did_not_happen(
     def fail(*args: Any) -> int:
         raise ConnectionError("the disk is gone")
 
-    monkeypatch.setattr(log, "append", fail)
+    monkeypatch.setattr(rows, "insert_events", fail)
     with pytest.raises(ConnectionError):
         step(run, lease)
 
@@ -572,7 +580,7 @@ def test_a_verdict_that_cannot_be_logged_was_not_given(
     def fail(*args: Any) -> int:
         raise ConnectionError("the disk is gone")
 
-    monkeypatch.setattr(log, "append", fail)
+    monkeypatch.setattr(rows, "insert_events", fail)
     with pytest.raises(ConnectionError):
         say("approve", request, reviewer, always=True)
 

@@ -1,0 +1,151 @@
+"""The statements that a run's steps are made of, written out.
+
+Each turn of each run makes a handful of them. Through the ORM the same statements cost
+three times as much, and a step's UPDATE needs what it changed back (RETURNING).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from .. import codec
+from ..engine import LogEntry
+from ..ids import new_id
+from ..models import Run, RunEvent, RunStatus, ToolExecution
+
+_RUN = Run._meta.db_table
+_EVENT = RunEvent._meta.db_table
+_EXECUTION = ToolExecution._meta.db_table
+
+_ROW = "(%s, %s, %s, %s, %s, %s, %s)"
+_INSERT_EVENTS = (
+    f"INSERT INTO {_EVENT} "  # noqa: S608  names of our own tables
+    "(run_id, seq, kind, frame, call_key, payload, created_at) VALUES "
+)
+_MOVE_ON = (
+    f"UPDATE {_RUN} SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq"  # noqa: S608
+)
+_HOLD = (
+    f"UPDATE {_RUN} SET updated_at = %s, last_seq = last_seq + %s{{more}} "  # noqa: S608
+    "WHERE id = %s AND lease_epoch = %s AND status = %s "
+    "RETURNING last_seq, stop_requested_at, pending_input"
+)
+_HOLD_ONLY = _HOLD.format(more="")
+_HOLD_AND_STORE = _HOLD.format(more=", head = %s, turn = %s, usage = %s")
+_CLAIM = (
+    f"INSERT INTO {_EXECUTION} "  # noqa: S608
+    "(id, run_id, call_key, tool, digest, epoch, attempt, status, permitted_by, "
+    "outcome, evidence, started_at) "
+    "VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, '', '', %s) "
+    "ON CONFLICT (run_id, call_key) DO NOTHING"
+)
+_FINISH = (
+    f"UPDATE {_EXECUTION} SET status = %s, outcome = %s, finished_at = %s "  # noqa: S608
+    "WHERE run_id = %s AND call_key = %s"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRow:
+    """What a step needs to know of the run's row that it has locked."""
+
+    last_seq: int
+    stopping: bool
+    pending_input: str
+
+
+def hold(
+    run_id: UUID, epoch: int, events: int, head: dict[str, Any] | None = None
+) -> HeldRow | None:
+    """Lock the run held under `epoch`, make room for `events`, and store its `head`.
+
+    Returns None, and changes nothing, when it is not held under that epoch any more.
+    """
+    stored: list[Any] = []
+    if head is not None:
+        stored = [codec.dumps(head), head["turn"], codec.dumps(head["usage"])]
+    where = [_uuid(run_id), epoch, RunStatus.RUNNING.value]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _HOLD_AND_STORE if stored else _HOLD_ONLY,
+            [_time(timezone.now()), events, *stored, *where],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    return HeldRow(last_seq=row[0], stopping=row[1] is not None, pending_input=row[2])
+
+
+def move_on(run_id: UUID, events: int) -> int:
+    """Lock the run, make room for `events`, and return its last sequence number."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE_ON, [events, _uuid(run_id)])
+        row = cursor.fetchone()
+    if row is None:
+        raise Run.DoesNotExist(f"There is no run {run_id}.")
+    last: int = row[0]
+    return last
+
+
+def insert_events(
+    run_id: UUID, entries: Sequence[LogEntry], last_seq: int, now: datetime
+) -> None:
+    """Insert the log rows that end with `last_seq`; their room has been made."""
+    if not entries:
+        return
+    run, at = _uuid(run_id), _time(now)
+    values: list[Any] = []
+    for seq, entry in enumerate(entries, last_seq - len(entries) + 1):
+        payload = codec.dumps(entry.payload)
+        kind = str(entry.kind)
+        values += [run, seq, kind, entry.frame, entry.call_key, payload, at]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT_EVENTS + ", ".join([_ROW] * len(entries)), values)
+
+
+def insert_claim(
+    run_id: UUID,
+    *,
+    call_key: str,
+    tool: str,
+    digest: str,
+    epoch: int,
+    permitted_by: UUID | None,
+) -> bool:
+    """Insert a started execution; False when the call has one already."""
+    values = [
+        _uuid(new_id()),
+        _uuid(run_id),
+        call_key,
+        codec.storable(tool)[:200],
+        digest,
+        epoch,
+        ToolExecution.Status.STARTED.value,
+        None if permitted_by is None else _uuid(permitted_by),
+        _time(timezone.now()),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, values)
+        return bool(cursor.rowcount == 1)
+
+
+def finish_execution(run_id: UUID, call_key: str, status: str, outcome: str) -> None:
+    """Store how a call has ended."""
+    now = _time(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(_FINISH, [status, outcome, now, _uuid(run_id), call_key])
+
+
+def _uuid(value: UUID) -> Any:
+    return value if connection.features.has_native_uuid_field else value.hex
+
+
+def _time(value: datetime) -> Any:
+    return connection.ops.adapt_datetimefield_value(value)
