@@ -28,6 +28,7 @@ from .db import Database
 from .dispatch import embedded
 from .engine import (
     AgentsException,
+    Claim,
     LeaseLost,
     Ports,
     RawResponsesStreamEvent,
@@ -44,7 +45,13 @@ from .engine.cancel import cancel_all
 from .engine.loop.answer import text_of_output
 from .engine.models import close_clients
 from .errors import RunError
-from .journal import DurableGate, DurableJournal, ended_spans, gated_calls
+from .journal import (
+    DurableGate,
+    DurableJournal,
+    ended_spans,
+    gated_calls,
+    open_calls,
+)
 from .live.deltas import DeltaSender
 from .loading import LoadedRun, load
 from .models import RunStatus
@@ -70,6 +77,10 @@ class Execution:
 
     lease: Lease
     gate: DurableGate
+    claims: dict[str, Claim] = field(default_factory=dict)
+    """Of calls that were approved when the run was taken, and have not started."""
+    loaded: LoadedRun | None = None
+    """The run as it was read when it was taken, for the first stretch."""
     streaming: RunResultStreaming[Any] | None = None
     stopping: bool = False
     wakes_seen: int = field(init=False)
@@ -235,10 +246,22 @@ class Executor:
     # Driving one run
 
     async def _work(self, run_id: UUID) -> None:
-        lease = await self._take(run_id)
-        if lease is None:
+        try:
+            loaded = await self._peek(run_id)
+            begun = await self._db.write(
+                run_id, steps.begin, run_id, self._presence.owner, _seen(loaded)
+            )
+        except DatabaseError:
+            logger.exception("A run was not taken", extra={"run_id": str(run_id)})
             return
-        execution = Execution(lease, DurableGate(lease, self._db))
+        if begun is None:
+            return
+        lease = begun.lease
+        execution = Execution(
+            lease, DurableGate(lease, self._db, begun.verdicts), claims=begun.claims
+        )
+        if begun.verdicts is not None:
+            execution.loaded = loaded
         self._held[run_id] = execution
         try:
             await self._drive_to_rest(execution)
@@ -248,14 +271,14 @@ class Executor:
             # The lease runs out, and the run is taken up where it stood.
             logger.exception("A run lost its database", extra=_extra(lease))
 
-    async def _take(self, run_id: UUID) -> Lease | None:
+    async def _peek(self, run_id: UUID) -> LoadedRun | None:
+        """Read the run before it is ours; None where it must be read again."""
         try:
-            return await self._db.write(
-                run_id, leases.take, run_id, self._presence.owner
-            )
+            return await self._db.read(load, run_id)
         except DatabaseError:
-            logger.exception("A run was not taken", extra={"run_id": str(run_id)})
-            return None
+            raise
+        except Exception:
+            return None  # what is wrong with it is said once it is ours
 
     async def _drive_to_rest(self, execution: Execution) -> None:
         """Drive the run until it has ended or waits with nothing left to look at."""
@@ -333,12 +356,14 @@ class Executor:
         self, execution: Execution, spans: SpanRecorder
     ) -> RunResultStreaming[Any]:
         lease = execution.lease
-        loaded = await self._db.read(load, lease.run_id)
+        loaded, execution.loaded = execution.loaded, None
+        if loaded is None:
+            loaded = await self._db.read(load, lease.run_id)
+            if gated := gated_calls(loaded.state):
+                await self._write(steps.propose, lease, gated)
         if loaded.stopping or execution.stopping:
             raise RunStopped("The run was stopped.")
-        if gated := gated_calls(loaded.state):
-            await self._write(steps.propose, lease, gated)
-        journal = DurableJournal(lease, self._db, spans)
+        journal = DurableJournal(lease, self._db, spans, execution.claims)
         with recording(spans):
             streaming = Runner.run_streamed(
                 loaded.agent,
@@ -358,6 +383,7 @@ class Executor:
         finally:
             execution.streaming = None
             await streaming.aclose()
+            await self._give_back(execution)
         return streaming
 
     async def _write(
@@ -370,8 +396,26 @@ class Executor:
         """Return what a write about a held run gives."""
         return await self._db.write(lease.run_id, service, lease, *args, **kwargs)
 
+    async def _give_back(self, execution: Execution) -> None:
+        """Take back the claims of calls that were not started."""
+        unused, execution.claims = list(execution.claims), {}
+        if unused:
+            with contextlib.suppress(LeaseLost, DatabaseError):
+                await self._write(steps.give_back, execution.lease, unused)
+
     async def _fail(self, lease: Lease, error: str) -> None:
         await self._write(leases.finish, lease, RunStatus.FAILED, error=error)
+
+
+def _seen(loaded: LoadedRun | None) -> steps.Seen | None:
+    """Return what the taking of a run builds on, or None to take it as it is."""
+    if loaded is None or loaded.stopping:
+        return None
+    return steps.Seen(
+        last_seq=loaded.last_seq,
+        calls=open_calls(loaded.state),
+        undecided=gated_calls(loaded.state),
+    )
 
 
 def _extra(lease: Lease) -> dict[str, str]:

@@ -31,6 +31,15 @@ def gated_calls(state: RunState[Any]) -> list[Call]:
     ]
 
 
+def open_calls(state: RunState[Any]) -> list[Call]:
+    """Return the open calls, at any depth, that a decision may move on."""
+    return [
+        open_call.call
+        for _, open_call in state.open_calls_below()
+        if open_call.nested is None
+    ]
+
+
 def ended_spans(recorder: SpanRecorder) -> list[LogEntry]:
     """Return the log row of the spans that have ended since the last one, if any."""
     spans = recorder.drain()
@@ -47,6 +56,8 @@ class DurableJournal:
     lease: Lease
     db: Database
     spans: SpanRecorder
+    claims: dict[str, Claim] = field(default_factory=dict)
+    """Made when the run was taken, for calls that have not started yet."""
     _messages_read: int = field(default=0, init=False)
 
     async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
@@ -67,6 +78,8 @@ class DurableJournal:
         )
 
     async def claim(self, state: RunState[Any], call: Call) -> Claim:
+        if made := self.claims.pop(call.key, None):
+            return made
         return await self.db.write(
             self.lease.run_id, steps.claim_call, self.lease, call
         )
@@ -112,6 +125,8 @@ class DurableGate:
 
     lease: Lease
     db: Database
+    known: Mapping[str, Verdict] | None = None
+    """Read when the run was taken; asked for once."""
     _news: News = field(default_factory=News, init=False)
 
     def tell(self) -> None:
@@ -119,6 +134,9 @@ class DurableGate:
         self._news.tell()
 
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
+        known, self.known = self.known, None
+        if known is not None:
+            return known
         return await self.db.read(steps.verdicts, self.lease, calls)
 
     def version(self) -> int:

@@ -29,6 +29,8 @@ class LoadedRun:
     state: RunState[Any]
     max_turns: int
     stopping: bool
+    last_seq: int
+    """Of the log as it was read, if nobody has written since."""
     title: str
     """The agent's title, for its traces."""
     conversation: str
@@ -61,6 +63,7 @@ def load(run_id: Any) -> LoadedRun:
         state=state,
         max_turns=run.max_turns,
         stopping=run.stop_requested_at is not None,
+        last_seq=run.last_seq,
         title=registered.title,
         conversation=str(run.conversation_id),
     )

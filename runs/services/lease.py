@@ -140,7 +140,7 @@ def advance(
     """
     row = rows.hold(lease.run_id, lease.epoch, len(entries), head)
     if row is None:
-        raise LeaseLost(f"Run {lease.run_id} is held by another worker, or has ended.")
+        raise _lost(lease)
     if row.stopping and not stopping_too:
         raise RunStopped("The run was stopped.")
     if entries:
@@ -149,24 +149,18 @@ def advance(
     return row
 
 
-def look(lease: Lease) -> tuple[str, int]:
-    """Return the run's unread messages, JSON, and its wake-ups; raises as `held`.
-
-    Reads only: what it says was true when it was read.
-    """
-    row = (
-        Run.objects.filter(
-            pk=lease.run_id, lease_epoch=lease.epoch, status=RunStatus.RUNNING
-        )
-        .values_list("stop_requested_at", "pending_input", "wakes")
-        .first()
-    )
+def look(lease: Lease) -> rows.SeenRow:
+    """Return what the run's row says, as it was when it was read; raises as `held`."""
+    row = rows.look(lease.run_id, lease.epoch)
     if row is None:
-        raise LeaseLost(f"Run {lease.run_id} is held by another worker, or has ended.")
-    stopped_at, pending_input, wakes = row
-    if stopped_at is not None:
+        raise _lost(lease)
+    if row.stopping:
         raise RunStopped("The run was stopped.")
-    return pending_input, wakes
+    return row
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"Run {lease.run_id} is held by another worker, or has ended.")
 
 
 @write

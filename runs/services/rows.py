@@ -39,6 +39,10 @@ _HOLD = (
 )
 _HOLD_ONLY = _HOLD.format(more="")
 _HOLD_AND_STORE = _HOLD.format(more=", head = %s, turn = %s, usage = %s")
+_LOOK = (
+    "SELECT stop_requested_at, pending_input, wakes "  # noqa: S608
+    f"FROM {_RUN} WHERE id = %s AND lease_epoch = %s AND status = %s"
+)
 _CLAIM = (
     f"INSERT INTO {_EXECUTION} "  # noqa: S608
     "(id, run_id, call_key, tool, digest, epoch, attempt, status, permitted_by, "
@@ -81,6 +85,25 @@ def hold(
     if row is None:
         return None
     return HeldRow(last_seq=row[0], stopping=row[1] is not None, pending_input=row[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenRow:
+    """What a held run's row says, read without a lock."""
+
+    stopping: bool
+    pending_input: str
+    wakes: int
+
+
+def look(run_id: UUID, epoch: int) -> SeenRow | None:
+    """Return what the run's row says, or None when it is not held under `epoch`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK, [_uuid(run_id), epoch, RunStatus.RUNNING.value])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    return SeenRow(stopping=row[0] is not None, pending_input=row[1], wakes=row[2])
 
 
 def move_on(run_id: UUID, events: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +21,13 @@ from ..engine import (
     Outcome,
     OutcomeKind,
     Verdict,
+    VerdictKind,
 )
 from ..gate import gate
 from ..models import EventKind, Run, ToolExecution
 from ..transactions import write
 from . import log, rows
-from .lease import Lease, advance, held, look
+from .lease import Lease, advance, held, look, take
 
 _EXECUTION_AFTER = {
     OutcomeKind.SUCCEEDED: ToolExecution.Status.SUCCEEDED,
@@ -38,13 +40,87 @@ _EXECUTION_AFTER = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A run as it was read before it was taken."""
+
+    last_seq: int
+    calls: Sequence[Call]
+    """Its open calls that a decision can move on."""
+    undecided: Sequence[Call]
+    """Those of them that must have been put to people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A run that has been taken."""
+
+    lease: Lease
+    verdicts: dict[str, Verdict] | None = None
+    """What is decided about the calls that were seen; None: read the run again."""
+    claims: dict[str, Claim] = field(default_factory=dict)
+    """The calls that were approved, by key: each may start now."""
+
+
+@write
+def begin(run_id: UUID, owner: str, seen: Seen | None) -> Begun | None:
+    """Take the run, and claim what has been approved, in one commit.
+
+    Nothing is claimed where the run has changed since it was `seen`. Returns None when
+    it is not to be taken.
+    """
+    lease = take(run_id, owner)
+    if lease is None:
+        return None
+    run = Run.objects.get(pk=run_id)
+    # Taking it has logged one row.
+    if seen is None or run.last_seq != seen.last_seq + 1 or run.stop_requested_at:
+        return Begun(lease=lease)
+    gate().propose(run, seen.undecided)
+    decided = gate().verdicts(run, seen.calls)
+    claims = {
+        call.key: claim
+        for call in seen.calls
+        if call.key in decided
+        and decided[call.key].kind is VerdictKind.APPROVE
+        and (claim := _claim_unstarted(run, lease, call))
+    }
+    return Begun(lease=lease, verdicts=decided, claims=claims)
+
+
+@write
+def give_back(lease: Lease, call_keys: Collection[str]) -> None:
+    """Take back claims whose calls were not started after all."""
+    entries = [
+        LogEntry(
+            kind=EventKind.EXECUTION, payload={"status": "given back"}, call_key=key
+        )
+        for key in call_keys
+    ]
+    advance(lease, entries, stopping_too=True)
+    ToolExecution.objects.filter(
+        run_id=lease.run_id, call_key__in=call_keys, status=ToolExecution.Status.STARTED
+    ).delete()
+
+
+def _claim_unstarted(run: Run, lease: Lease, call: Call) -> Claim | None:
+    """Claim an approved call, unless it has started before or may not start now."""
+    if run.executions.filter(call_key=call.key).exists():
+        return None
+    try:
+        claim = _first_claim(run, lease, call)
+    except ClaimRefused:
+        return None
+    return claim if claim.status is ClaimStatus.GRANTED else None
+
+
 def begin_turn(lease: Lease) -> list[str]:
     """Return the messages people have added, oldest first; they stay stored.
 
     Raises RunStopped and LeaseLost: the model is not asked then.
     """
-    pending_input, _ = look(lease)
-    return [message["text"] for message in codec.loads(pending_input)]
+    seen = look(lease)
+    return [message["text"] for message in codec.loads(seen.pending_input)]
 
 
 @write
@@ -83,7 +159,7 @@ def verdicts(lease: Lease, calls: Sequence[Call]) -> dict[str, Verdict]:
     Reads only. The wake-ups are read first, so that one that comes meanwhile is looked
     at again.
     """
-    _, lease.wakes = look(lease)
+    lease.wakes = look(lease).wakes
     return gate().verdicts(Run.objects.get(pk=lease.run_id), calls)
 
 
