@@ -340,6 +340,8 @@ class Executor:
         except Exception:
             await self._keep(execution.lease, spans)
             raise
+        finally:
+            await self._give_back(execution)
         await self._keep(execution.lease, spans)
         return result
 
@@ -383,7 +385,6 @@ class Executor:
         finally:
             execution.streaming = None
             await streaming.aclose()
-            await self._give_back(execution)
         return streaming
 
     async def _write(

@@ -91,16 +91,14 @@ def begin(run_id: UUID, owner: str, seen: Seen | None) -> Begun | None:
 @write
 def give_back(lease: Lease, call_keys: Collection[str]) -> None:
     """Take back claims whose calls were not started after all."""
-    entries = [
-        LogEntry(
-            kind=EventKind.EXECUTION, payload={"status": "given back"}, call_key=key
-        )
-        for key in call_keys
-    ]
-    advance(lease, entries, stopping_too=True)
-    ToolExecution.objects.filter(
-        run_id=lease.run_id, call_key__in=call_keys, status=ToolExecution.Status.STARTED
-    ).delete()
+    run = held(lease, stopping_too=True)
+    claimed = run.executions.filter(
+        call_key__in=call_keys, status=ToolExecution.Status.STARTED
+    )
+    for key in claimed.values_list("call_key", flat=True):
+        payload = {"status": "given back"}
+        log.record_event(run.pk, EventKind.EXECUTION, payload, call_key=key)
+    claimed.delete()
 
 
 def _claim_unstarted(run: Run, lease: Lease, call: Call) -> Claim | None:
