@@ -1,5 +1,6 @@
 # make demo    try it: http://127.0.0.1:8000, or another PORT=
-# make test    the whole test suite, browsers included
+# make test    the whole test suite, browsers included; then what needs a database
+#              again on PostgreSQL (TEST_DATABASE_URL), where there is one
 # make check   lint, format, types, migrations, deployment settings
 # make bench   the benchmarks
 # make lock    pin the dependencies of pyproject.toml anew (needs uv)
@@ -30,6 +31,7 @@ demo: setup
 test: setup
 	@sh tests/ensure_chromium.sh
 	@$(BIN)/python -m pytest
+	@PLACET_TEST_ON=postgresql $(BIN)/python -m pytest
 
 # With the demo, whose migrations and types count as well.
 check: export PLACET_DEMO = true

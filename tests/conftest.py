@@ -1,14 +1,75 @@
-"""Fixtures: only what has a lifetime. Builders are in `factories`."""
+"""Fixtures: only what has a lifetime. Builders are in `factories`.
+
+With PLACET_TEST_ON=postgresql, the tests that use a database run on that one, and no
+others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connection, connections
 
 from runs.executor import Executor
 
+from . import servers
 from .shop import agents as shop
+
+if servers.ON_POSTGRESQL:
+    collect_ignore = ["engine", "differential", "browser", "test_docs.py"]
+
+
+def pytest_configure() -> None:
+    if servers.ON_POSTGRESQL and (fault := servers.postgresql_fault()):
+        pytest.exit(
+            f"The tests on PostgreSQL were left out. {fault}",
+            returncode=int(servers.REQUIRED),
+        )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Take out what is not for this run's database."""
+    chosen = _on_postgresql if servers.ON_POSTGRESQL else _on_sqlite
+    left_out = [item for item in items if not chosen(item)]
+    items[:] = [item for item in items if chosen(item)]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _on_sqlite(item: pytest.Item) -> bool:
+    return item.get_closest_marker("postgresql") is None
+
+
+def _on_postgresql(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    uses_a_database = {"db", "transactional_db"}.intersection(fixtures)
+    return bool(uses_a_database) or item.get_closest_marker("django_db") is not None
+
+
+@pytest.fixture(autouse=True)
+def returned_connections() -> Iterator[None]:
+    """See that a test gives back to the pool whatever connections it took."""
+    yield
+    if not servers.ON_POSTGRESQL:
+        return
+    # The thread that async tests share for their own queries.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+    end = time.monotonic() + servers.PATIENCE_S
+    while (taken := _taken()) > 1 and time.monotonic() < end:
+        time.sleep(0.01)  # a thread that has just been told to end
+    assert taken <= 1, f"{taken - 1} connections are still taken, beside the test's own"
+
+
+def _taken() -> int:
+    """Return how many connections are out of Django's pool."""
+    pool: Any = connection.pool
+    found = pool.get_stats()
+    return int(found["pool_size"] - found["pool_available"])
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""The servers that some tests talk to: where they are, and whether they answer."""
+
+from __future__ import annotations
+
+import os
+
+import psycopg
+import redis
+
+ON_POSTGRESQL = os.environ.get("PLACET_TEST_ON", "") == "postgresql"
+"""Whether this run's database is PostgreSQL's."""
+
+DATABASE_URL = os.environ.get(
+    "TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/placet"
+)
+REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
+
+REQUIRED = os.environ.get("CI", "") == "true"
+"""Whether a server that does not answer is a failure; else its tests are left out."""
+
+PATIENCE_S = 5
+
+
+def postgresql_fault() -> str:
+    """Return why PostgreSQL cannot be used, empty when it can."""
+    maintenance = psycopg.conninfo.make_conninfo(DATABASE_URL, dbname="postgres")
+    try:
+        psycopg.connect(maintenance, connect_timeout=PATIENCE_S).close()
+    except psycopg.Error as error:
+        return f"PostgreSQL at TEST_DATABASE_URL={DATABASE_URL} cannot be used: {error}"
+    return ""
+
+
+def redis_fault() -> str:
+    """Return why Redis cannot be used, empty when it can."""
+    try:
+        with redis.Redis.from_url(
+            REDIS_URL, socket_connect_timeout=PATIENCE_S, socket_timeout=PATIENCE_S
+        ) as server:
+            server.ping()
+    except redis.RedisError as error:
+        return f"Redis at TEST_REDIS_URL={REDIS_URL} cannot be used: {error}"
+    return ""
