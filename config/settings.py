@@ -167,7 +167,12 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.text("PLACET_LOG_LEVEL", "INFO")},
-    "loggers": {"daphne": {"level": "WARNING"}, "httpx2": {"level": "WARNING"}},
+    "loggers": {
+        "daphne": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+        # Says four lines about each job that is done well.
+        "procrastinate": {"level": "WARNING"},
+    },
 }
 
 # What `runs` asks about approvals; the one port between the two apps.

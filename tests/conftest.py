@@ -67,8 +67,8 @@ def returned_connections() -> Iterator[None]:
 
 def _taken() -> int:
     """Return how many connections are out of Django's pool."""
-    pool: Any = connection.pool
-    found = pool.get_stats()
+    on_postgresql: Any = connection
+    found = on_postgresql.pool.get_stats()
     return int(found["pool_size"] - found["pool_available"])
 
 

@@ -1,0 +1,287 @@
+"""Wake-ups between processes, on PostgreSQL: put there by a commit, done by a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection, transaction
+from django.utils import timezone
+
+from approvals.models import ApprovalRequest
+from runs.dispatch import embedded
+from runs.models import Run
+from tests import servers
+from tests.factories import ada, until
+
+from .test_steps import make_call, proposed
+
+if servers.ON_POSTGRESQL:
+    from procrastinate.contrib.django import connector_params
+
+    from runs.dispatch import procrastinate as jobs
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+ROOT = Path(__file__).parents[2]
+PARAMETERS = "runs.dispatch.procrastinate.connector_params"
+LISTENING = (
+    "SELECT 1 FROM pg_stat_activity"
+    " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+)
+
+
+def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def waiting_jobs() -> list[tuple[Any, ...]]:
+    return rows(
+        "SELECT args ->> 'run_id', scheduled_at FROM procrastinate_jobs"
+        " WHERE task_name = 'runs.look_at' ORDER BY id"
+    )
+
+
+def all_jobs() -> int:
+    """Count the looks; the periodic job comes and goes as it likes."""
+    return len(waiting_jobs())
+
+
+def backends() -> list[int]:
+    """Return the processes of the server that serve the connections for jobs."""
+    return [
+        pid
+        for (pid,) in rows(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE application_name = %s AND datname = current_database()",
+            jobs.APPLICATION_NAME,
+        )
+    ]
+
+
+@pytest.fixture
+def told() -> Iterator[list[UUID]]:
+    """The runs that a runner of this process was told to look at."""
+    heard: list[UUID] = []
+
+    def listener(run_id: UUID, at: Any) -> None:
+        heard.append(run_id)
+
+    embedded.listen(listener)
+    yield heard
+    embedded.forget(listener)
+
+
+@pytest.fixture
+async def listening(told: list[UUID]) -> AsyncIterator[asyncio.Event]:
+    """A loop that does jobs, and has been seen to do one; its end is in order."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(jobs.listen_for_jobs(stop))
+    await deferred(first := uuid4())
+    await until_told(told, first)
+    yield stop
+    stop.set()
+    await asyncio.wait_for(task, 20)
+
+
+async def deferred(run_id: UUID) -> None:
+    """Put a job there as another process would: this one is told by the job alone."""
+    await sync_to_async(jobs.look_at.defer)(run_id=str(run_id))
+
+
+async def until_told(told: list[UUID], run_id: UUID) -> None:
+    await until(lambda: run_id in told, "The job")
+
+
+def test_a_wake_up_is_a_job_once_its_transaction_commits() -> None:
+    run_id = uuid4()
+
+    with transaction.atomic():
+        jobs.wake(run_id)
+
+    assert waiting_jobs() == [(str(run_id), None)]
+
+
+def test_a_wake_up_is_undone_with_its_transaction(told: list[UUID]) -> None:
+    def fail() -> None:
+        with transaction.atomic():
+            jobs.wake(uuid4())
+            raise ValueError("the decision was not possible")
+
+    with pytest.raises(ValueError, match="not possible"):
+        fail()
+
+    assert waiting_jobs() == []
+    assert told == []
+
+
+def test_a_wake_up_for_later_waits_until_then(told: list[UUID]) -> None:
+    run_id, later = uuid4(), timezone.now() + timedelta(hours=1)
+
+    jobs.wake(run_id, at=later)
+
+    assert waiting_jobs() == [(str(run_id), later)]
+    assert told == []
+
+
+async def test_a_job_is_heard_of_and_gone_when_it_is_done(
+    monkeypatch: pytest.MonkeyPatch, told: list[UUID]
+) -> None:
+    monkeypatch.setattr(jobs, "POLL_S", 3600.0)  # what is not announced is not found
+    stop = asyncio.Event()
+    task = asyncio.create_task(jobs.listen_for_jobs(stop))
+    await until(lambda: rows(LISTENING), "The listener")
+    run_id = uuid4()
+
+    await deferred(run_id)
+
+    await until_told(told, run_id)
+    await until(lambda: all_jobs() == 0, "The end of the job")
+    stop.set()
+    await asyncio.wait_for(task, 20)
+
+
+async def test_a_job_that_fell_due_is_done(
+    told: list[UUID], listening: asyncio.Event
+) -> None:
+    run_id = uuid4()
+
+    soon = timezone.now() + timedelta(milliseconds=300)
+    await sync_to_async(jobs.wake)(run_id, soon)
+
+    await until_told(told, run_id)
+    assert timezone.now() >= soon
+
+
+async def test_a_verdict_in_another_process_reaches_the_runner_of_this_one(
+    told: list[UUID], listening: asyncio.Event
+) -> None:
+    run, request = await sync_to_async(waiting)()
+    await until(lambda: all_jobs() == 0, "The job of its start")
+    told.clear()
+
+    await asyncio.to_thread(decide_elsewhere, str(request.pk))
+
+    await until_told(told, run.pk)
+
+
+def waiting() -> tuple[Run, ApprovalRequest]:
+    """Return a run with an open request that ada may decide."""
+    ada()
+    run, _, request = proposed(make_call())
+    return run, request
+
+
+def decide_elsewhere(request_id: str) -> None:
+    settings = connection.settings_dict
+    url = servers.DATABASE_URL.rsplit("/", 1)[0] + f"/{settings['NAME']}"
+    subprocess.run(
+        [sys.executable, "manage.py", "decide", request_id, "approve", "--as", "ada"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "DATABASE_URL": url,
+            "PLACET_APPS": "tests.shop,demo",
+        },
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+async def test_lost_connections_are_made_anew(
+    told: list[UUID], listening: asyncio.Event
+) -> None:
+    cut = await sync_to_async(backends)()
+    await sync_to_async(rows)(
+        "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", cut
+    )
+    run_id = uuid4()
+
+    await deferred(run_id)
+
+    await until_told(told, run_id)
+    assert len(cut) >= 2
+
+
+async def test_a_database_that_does_not_answer_is_asked_again(
+    told: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "RETRY_S", 0.01)
+    monkeypatch.setattr(jobs, "CONNECT_S", 1.0)
+    asked = asyncio.Event()
+
+    def away() -> dict[str, Any]:
+        asked.set()
+        return {**connector_params(), "port": 1}
+
+    monkeypatch.setattr(PARAMETERS, away)
+    stop, run_id = asyncio.Event(), uuid4()
+    task = asyncio.create_task(jobs.listen_for_jobs(stop))
+    await asyncio.wait_for(asked.wait(), 20)
+    await deferred(run_id)
+
+    monkeypatch.setattr(PARAMETERS, connector_params)  # it is back
+
+    await until_told(told, run_id)
+    stop.set()
+    await asyncio.wait_for(task, 20)
+
+
+async def test_the_job_of_a_process_that_died_is_done_by_another(
+    told: list[UUID], listening: asyncio.Event
+) -> None:
+    run_id = uuid4()
+
+    def left() -> None:
+        rows(
+            "INSERT INTO procrastinate_workers (last_heartbeat)"
+            " VALUES (now() - interval '1 hour')"
+        )
+        rows(
+            "INSERT INTO procrastinate_jobs"
+            " (queue_name, task_name, args, status, worker_id)"
+            " SELECT 'runs', 'runs.look_at', jsonb_build_object('run_id', %s), 'doing',"
+            " max(id) FILTER (WHERE last_heartbeat < now() - interval '1 minute')"
+            " FROM procrastinate_workers",
+            str(run_id),
+        )
+
+    await sync_to_async(left)()
+
+    await until_told(told, run_id)
+    await until(lambda: all_jobs() == 0, "The end of the job")
+
+
+async def test_the_end_leaves_no_task_connection_or_worker(told: list[UUID]) -> None:
+    before, stop = asyncio.all_tasks(), asyncio.Event()
+    task = asyncio.create_task(jobs.listen_for_jobs(stop))
+    await deferred(run_id := uuid4())
+    await until_told(told, run_id)
+
+    stop.set()
+    await asyncio.wait_for(task, 20)
+
+    assert asyncio.all_tasks() == before
+    await until(lambda: not backends(), "The end of the connections")
+    assert await sync_to_async(rows)("SELECT id FROM procrastinate_workers") == []
+
+
+async def test_what_marks_a_job_does_not_wait_for_the_disk(
+    listening: asyncio.Event,
+) -> None:
+    async with jobs._connected() as app:
+        found = await app.connector.execute_query_one_async("SHOW synchronous_commit")
+
+    assert found == {"synchronous_commit": "off"}
