@@ -24,6 +24,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 from django.utils import timezone
 
+from . import dispatch
 from .db import Database
 from .dispatch import embedded
 from .engine import (
@@ -118,6 +119,8 @@ class Executor:
         self._heartbeat = Heartbeat(self)
         self._heartbeat.start()
         embedded.listen(self._woken)
+        self._over = asyncio.Event()
+        self._listening = asyncio.create_task(dispatch.listen_for_jobs(self._over))
         self._helpers = {
             asyncio.create_task(self._sweep()),
             asyncio.create_task(self._tick()),
@@ -135,6 +138,7 @@ class Executor:
             return
         self._leaving = True
         embedded.forget(self._woken)
+        self._over.set()
         await cancel_all(self._helpers)
         for execution in self._held.values():
             if execution.streaming is not None:
@@ -146,6 +150,8 @@ class Executor:
             for execution in late:
                 with contextlib.suppress(LeaseLost):
                     await self._write(leases.release, execution.lease)
+        await asyncio.wait([self._listening], timeout=grace_s)
+        await cancel_all({self._listening})
         await close_clients()
         self._heartbeat.stop()
         self._presence.leave()

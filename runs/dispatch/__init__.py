@@ -6,6 +6,7 @@ what is to be done stands in the run's own row and the sweeper finds it.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from datetime import datetime
 from importlib import import_module
@@ -25,10 +26,19 @@ class Dispatch(Protocol):
         """
         ...
 
+    async def listen_for_jobs(self, stop: asyncio.Event) -> None:
+        """Pass on to `embedded`'s listeners what other processes say, until `stop`."""
+        ...
+
 
 def wake(run_id: UUID, at: datetime | None = None) -> None:
     """Have a runner look at the run once this transaction commits; see `Dispatch`."""
     _chosen().wake(run_id, at)
+
+
+async def listen_for_jobs(stop: asyncio.Event) -> None:
+    """Hear what other processes say until `stop` is set; see `Dispatch`."""
+    await _chosen().listen_for_jobs(stop)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -26,6 +27,11 @@ def tell(run_id: UUID, at: datetime | None = None) -> None:
     """Tell the listeners of this process now."""
     for listener in tuple(_listeners):
         listener(run_id, at)
+
+
+async def listen_for_jobs(stop: asyncio.Event) -> None:
+    """There is no other process to hear of."""
+    await stop.wait()
 
 
 def wake(run_id: UUID, at: datetime | None = None) -> None:
