@@ -46,6 +46,8 @@ def history_before(run: Run) -> list[JSONObject]:
 
 
 def _followed(run: Run) -> list[Any]:
+    if run.previous_id is None:
+        return []
     before = dict(
         Conversation.objects.get(pk=run.conversation_id).runs.values_list(
             "pk", "previous_id"

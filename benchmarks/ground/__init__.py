@@ -47,3 +47,33 @@ def sync_ms(folder: Path, *, times: int = 50) -> float:
             taken.append((time.perf_counter() - begin) * 1e3)
     (folder / "probe").unlink()
     return median(taken)
+
+
+def postgresql(name: str) -> str | None:
+    """Return the address of an empty database called `name`, or None without a server.
+
+    The server is that of TEST_DATABASE_URL.
+    """
+    import psycopg
+
+    server = os.environ.get(
+        "TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres"
+    )
+    base, _, _ = server.rpartition("/")
+    try:
+        with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name}")
+    except psycopg.OperationalError as error:
+        print(f"  left out: PostgreSQL is not reachable: {error}")
+        return None
+    return f"{base}/{name}"
+
+
+def drop(address: str) -> None:
+    """Drop a database that `postgresql` made."""
+    import psycopg
+
+    base, _, name = address.rpartition("/")
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
