@@ -13,7 +13,8 @@ import gc
 import tracemalloc
 from dataclasses import dataclass
 
-from side_by_side import OURS, SDK, Engine, print_bar, print_head
+from report import print_bar, print_head
+from side_by_side import OURS, SDK, Engine
 
 TURNS = 2500
 SDK_TURNS = 100

@@ -12,7 +12,8 @@ import gc
 import time
 from statistics import median
 
-from side_by_side import OURS, SDK, SLICES, Engine, print_bar, print_head
+from report import print_bar, print_head
+from side_by_side import OURS, SDK, SLICES, Engine
 
 TURNS = (1, 10, 100, 400, 2500)
 SDK_TURNS = (1, 10, 100, 400)

@@ -15,7 +15,8 @@ import time
 from statistics import median
 from typing import Any
 
-from side_by_side import OURS, SDK, SLICES, Engine, print_bar, print_head
+from report import print_bar, print_head
+from side_by_side import OURS, SDK, SLICES, Engine
 
 
 async def ended(engine: Engine, turns: int, calls: int) -> Any:

@@ -6,12 +6,9 @@ nothing of what it is asked and tracing is off: what is measured is the engine.
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,20 +128,3 @@ OURS, SDK = Engine("ours", engine), Engine("SDK", agents)
 
 for one in (OURS, SDK):
     one.module.set_tracing_disabled(True)
-
-
-def print_head(what: str) -> None:
-    """Say what is measured, and on what."""
-    packages = ("openai-agents", "openai", "pydantic")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    print(f"\n{what}")
-    print(
-        f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    )
-    print(f"Python {platform.python_version()}, {versions}")
-
-
-def print_bar(what: str, figure: float, at_most: float) -> None:
-    """Print a figure beside its bar."""
-    verdict = "met" if figure <= at_most else "MISSED"
-    print(f"  {what}: {figure:.3f} (at most {at_most:g}: {verdict})")
