@@ -68,6 +68,7 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
 HELD_LOOK_S = 1.0
+RENEW_TRIES, RENEW_AGAIN_S = 5, 0.05
 # A loop that has not ticked for this long drives nothing: its leases may go.
 LOOP_SILENCE = timedelta(seconds=20)
 
@@ -481,7 +482,15 @@ class Heartbeat(threading.Thread):
             if silent_s > LOOP_SILENCE.total_seconds():
                 continue
             try:
-                leases.renew(self._executor.name, self._executor.held_runs)
+                self._renew()
             except DatabaseError:
                 logger.exception("The heartbeat could not renew its leases")
         connections.close_all()
+
+    def _renew(self) -> None:
+        """Renew every lease; a row that is being written is free again in a moment."""
+        left = self._executor.held_runs
+        for _ in range(RENEW_TRIES):
+            left = leases.renew(self._executor.name, left)
+            if not left or self._end.wait(RENEW_AGAIN_S):
+                return

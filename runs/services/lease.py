@@ -91,12 +91,21 @@ def take(run_id: UUID, owner: str) -> Lease | None:
 
 
 @write
-def renew(owner: str, run_ids: Collection[UUID]) -> None:
-    """Lengthen the leases that `owner` still has among `run_ids`."""
-    now = timezone.now()
-    Run.objects.filter(
+def renew(owner: str, run_ids: Collection[UUID]) -> list[UUID]:
+    """Lengthen the leases that `owner` still has among `run_ids`.
+
+    Returns those whose rows someone is writing at this moment: ask again for them. To
+    wait would be to lock many rows in another order than the writers that commit many
+    together, until the database ends one of the two.
+    """
+    mine = Run.objects.filter(
         pk__in=run_ids, lease_owner=owner, status=RunStatus.RUNNING
-    ).update(lease_expires_at=now + settings.PLACET_LEASE)
+    )
+    held = set(mine.values_list("pk", flat=True))
+    free = set(mine.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    expires_at = timezone.now() + settings.PLACET_LEASE
+    Run.objects.filter(pk__in=free).update(lease_expires_at=expires_at)
+    return list(held - free)
 
 
 @write
