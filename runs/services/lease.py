@@ -70,18 +70,19 @@ def runnable_ids(limit: int, *, excluding: Collection[UUID] = ()) -> list[UUID]:
 
 @write
 def take(run_id: UUID, owner: str) -> Lease | None:
-    """Take the run, or return None when it is held, waiting or at its end."""
+    """Take the run, or return None when it is held, waiting or at its end.
+
+    Or when someone is writing it at this moment: workers that take many runs in one
+    commit, each in its own order, never wait for each other. The next look finds it.
+    """
     now = timezone.now()
-    won = (
-        runnable(now)
-        .filter(pk=run_id)
-        .update(
-            status=RunStatus.RUNNING,
-            lease_owner=owner,
-            lease_epoch=F("lease_epoch") + 1,
-            lease_expires_at=now + settings.PLACET_LEASE,
-            updated_at=now,
-        )
+    free = runnable(now).filter(pk=run_id).select_for_update(skip_locked=True)
+    won = Run.objects.filter(pk__in=free.values("pk")).update(
+        status=RunStatus.RUNNING,
+        lease_owner=owner,
+        lease_epoch=F("lease_epoch") + 1,
+        lease_expires_at=now + settings.PLACET_LEASE,
+        updated_at=now,
     )
     if not won:
         return None
