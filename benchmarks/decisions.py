@@ -21,7 +21,8 @@ folder = set_up()
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
-from side_by_side import SLICES, print_bar, print_head
+from report import print_bar, print_head
+from side_by_side import SLICES
 
 from approvals.models import ApprovalRequest, RequestStatus
 from approvals.services import decide

@@ -12,14 +12,15 @@ repeated. Such a question is answered here by what really happened.
 
 from __future__ import annotations
 
-from report import STORES, print_head, print_sync_probe
+from ground import sync_ms
+from report import STORES, print_head
 from stage import Stage, postgresql_stage, sqlite_stage
 
 LEASE_S = "5"
 
 
 def measure(stage: Stage, *options: str) -> None:
-    print_sync_probe(stage.folder)
+    print(f"sync probe: {sync_ms(stage.folder):.2f} ms for 4 KB", flush=True)
     stage.show("failover", *options)
 
 

@@ -20,7 +20,8 @@ from ground import set_up
 folder = set_up(in_memory=True)
 
 from asgiref.sync import sync_to_async
-from side_by_side import OURS, SDK, SLICES, print_bar, print_head
+from report import print_bar, print_head
+from side_by_side import OURS, SDK, SLICES
 
 from runs import engine, services
 from runs.executor import Executor

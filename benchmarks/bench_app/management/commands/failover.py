@@ -63,9 +63,9 @@ class Command(BaseCommand):
             killed_at = _kill(victim)
             _wait("all runs go on", lambda: len(_went_on(started, killed_at)) == runs)
             _report_times(killed_at, _went_on(started, killed_at))
-            asked = _settle_doubts(reviewer)
-            _wait("all runs have ended", lambda: _completed(started) == runs)
-        _report_effects(started, asked)
+            asked: list[UUID] = []
+            _wait("all runs have ended", lambda: _all_ended(started, reviewer, asked))
+        _report_effects(started, len(asked))
 
 
 def _starter(
@@ -110,8 +110,11 @@ def _under_way(runs: list[UUID]) -> int:
     return held.filter(turn__gte=2).count()
 
 
-def _completed(runs: list[UUID]) -> int:
-    return Run.objects.filter(pk__in=runs, status=RunStatus.COMPLETED).count()
+def _all_ended(runs: list[UUID], reviewer: User, asked: list[UUID]) -> bool:
+    """Settle what is in doubt by now, and say whether nothing is left to do."""
+    asked += _settle_doubts(reviewer)
+    ended = Run.objects.filter(pk__in=runs, status=RunStatus.COMPLETED)
+    return ended.count() == len(runs)
 
 
 def _went_on(
@@ -145,11 +148,11 @@ def _report_times(
     print_bar("from the kill to the last run's next step, s", max(stepped), AT_MOST_S)
 
 
-def _settle_doubts(reviewer: User) -> int:
-    """Answer each question about a call by what really happened; return how many."""
+def _settle_doubts(reviewer: User) -> list[UUID]:
+    """Answer each question about a call by what really happened; return them."""
     happened = {(effect.run, effect.step) for effect in effects.recorded()}
-    open_requests = ApprovalRequest.objects.filter(status=RequestStatus.PENDING)
-    for request in open_requests:
+    questions = list(ApprovalRequest.objects.filter(status=RequestStatus.PENDING))
+    for request in questions:
         step = codec.loads(request.arguments)["step"]
         if (str(request.run_id), step) in happened:
             verdict, output = Verdict.ANSWER, f"Done: {step}."
@@ -162,7 +165,7 @@ def _settle_doubts(reviewer: User) -> int:
             digest_seen=request.digest,
             output=output,
         )
-    return len(open_requests)
+    return [request.pk for request in questions]
 
 
 def _report_effects(runs: list[UUID], asked: int) -> None:
@@ -186,5 +189,9 @@ def _wait(until: str, holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
         if time.monotonic() > deadline:
-            raise CommandError(f"Gave up after {PATIENCE_S} s; waited until {until}.")
+            found = Counter(Run.objects.values_list("status", "lease_epoch"))
+            raise CommandError(
+                f"Gave up after {PATIENCE_S} s; waited until {until}. "
+                f"Runs by status and epoch: {dict(found)}."
+            )
         time.sleep(LOOK_S)
