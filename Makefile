@@ -1,4 +1,6 @@
 # make demo    try it: http://127.0.0.1:8000, or another PORT=
+# make cluster try it as five processes, on a PostgreSQL and a Redis: DATABASE_URL=
+#              and REDIS_URL=; pages on PORT and the next one
 # make test    the whole test suite, browsers included; then what needs a database
 #              again on PostgreSQL (TEST_DATABASE_URL), where there is one
 # make check   lint, format, types, migrations, deployment settings
@@ -12,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
-.PHONY: setup demo test check bench lock
+.PHONY: setup demo cluster test check bench lock
 
 setup: $(VENV)/installed
 
@@ -27,6 +29,9 @@ demo: setup
 	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) seed_demo
 	@exec $(MANAGE) serve --port $(PORT)
+
+cluster: setup
+	@exec $(BIN)/python -m demo.cluster --port $(PORT)
 
 test: setup
 	@sh tests/ensure_chromium.sh
