@@ -44,6 +44,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self._text = ""
         self._news = threading.Condition()
@@ -61,6 +62,14 @@ class Cluster:
         with self._news:
             assert self._news.wait_for(seen, TIMEOUT_S), self._text
         return found[0]
+
+    def ctrl_c(self) -> None:
+        """Signal the whole group, as a terminal does, and the process once more.
+
+        So does `timeout`; both together are one wish.
+        """
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)
 
     def end(self) -> tuple[int, str]:
         """Return the exit code and all that was printed, once it has ended."""
@@ -200,7 +209,7 @@ def test_a_run_goes_through_the_whole_set_and_ctrl_c_ends_it(
     ada.post(f"{web_2}{request}", verdict="approve", digest=digest[1], view="page")
     until(lambda: "Refunded 77.00 EUR for order 1043" in bob.get(page))
     after = refunds(environment)
-    running.process.send_signal(signal.SIGINT)
+    running.ctrl_c()
     code, printed = running.end()
 
     assert list(pids) == MEMBERS
@@ -209,6 +218,28 @@ def test_a_run_goes_through_the_whole_set_and_ctrl_c_ends_it(
     assert code == 0
     assert re.findall(r"ended with code (\S+)", printed) == ["-9", "0", "0", "0", "0"]
     assert [name for name, pid in pids.items() if alive(pid)] == []
+
+
+def test_a_second_ctrl_c_ends_what_will_not_end(start: Callable[..., Cluster]) -> None:
+    running = start()
+    running.wait_for("all are up")
+    os.kill(running.pids()["worker-2"], signal.SIGSTOP)
+
+    running.ctrl_c()
+    for name in ("web-1", "web-2", "worker-1", "worker-3"):
+        running.wait_for(rf"{name} +\| ended with code 0")
+    still_there = running.process.poll() is None
+
+    def ended() -> bool:
+        running.process.send_signal(signal.SIGINT)
+        return running.process.poll() is not None
+
+    until(ended)
+    code, printed = running.end()
+
+    assert still_there
+    assert code == 0
+    assert re.findall(r"worker-2 +\| ended with code (\S+)", printed) == ["-9"]
 
 
 def refunds(environment: dict[str, str]) -> list[float]:

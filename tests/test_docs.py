@@ -36,6 +36,7 @@ from runs.engine import (
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "engine.md"
 README = ROOT / "README.md"
+DEPLOY = ROOT / "docs" / "deploy.md"
 FENCE = re.compile(r"^```python *(?P<words>.*)\n(?P<code>(?s:.*?))^```$", re.MULTILINE)
 NAME = re.compile(r"\bruns\.engine((?:\.\w+)+)")
 
@@ -234,7 +235,7 @@ def test_every_name_of_the_guide_exists() -> None:
     assert [name for name in names if not exists(name)] == []
 
 
-@pytest.mark.parametrize("path", [README, GUIDE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [README, GUIDE, DEPLOY], ids=lambda path: path.name)
 def test_every_link_leads_somewhere(path: Path) -> None:
     text = path.read_text()
     headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
