@@ -28,7 +28,7 @@ from demo import cluster
 ROOT = Path(__file__).parents[1]
 SERVER = os.environ.get("TEST_DATABASE_URL") or "postgresql://127.0.0.1:5432/postgres"
 REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/0"
-TIMEOUT_S = 60
+TIMEOUT_S = 120  # five processes start at once
 MEMBERS = ["web-1", "web-2", "worker-1", "worker-2", "worker-3"]
 T = TypeVar("T")
 
@@ -69,6 +69,7 @@ class Cluster:
         So does `timeout`; both together are one wish.
         """
         os.killpg(self.process.pid, signal.SIGINT)
+        self.wait_for("ends in order")
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> tuple[int, str]:
@@ -230,11 +231,9 @@ def test_a_second_ctrl_c_ends_what_will_not_end(start: Callable[..., Cluster]) -
         running.wait_for(rf"{name} +\| ended with code 0")
     still_there = running.process.poll() is None
 
-    def ended() -> bool:
-        running.process.send_signal(signal.SIGINT)
-        return running.process.poll() is not None
-
-    until(ended)
+    asked_at = time.monotonic()
+    until(lambda: time.monotonic() - asked_at > cluster.SAME_SIGNAL_S)
+    running.process.send_signal(signal.SIGINT)
     code, printed = running.end()
 
     assert still_there
