@@ -20,14 +20,13 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import psycopg
 import pytest
-import redis
 from psycopg.sql import SQL, Identifier
 
 from demo import cluster
 
+from . import servers
+
 ROOT = Path(__file__).parents[1]
-SERVER = os.environ.get("TEST_DATABASE_URL") or "postgresql://127.0.0.1:5432/postgres"
-REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/0"
 TIMEOUT_S = 120  # five processes start at once
 MEMBERS = ["web-1", "web-2", "worker-1", "worker-2", "worker-3"]
 T = TypeVar("T")
@@ -125,17 +124,10 @@ def until(look: Callable[[], T | None]) -> T:
 @pytest.fixture(scope="module")
 def services() -> None:
     """Leave the test out where there is no PostgreSQL or Redis, save in CI."""
-    try:
-        psycopg.connect(SERVER, connect_timeout=5).close()
-        with redis.Redis.from_url(REDIS, socket_connect_timeout=5) as client:
-            client.ping()
-    except (psycopg.Error, redis.RedisError) as error:
-        told = (
-            f"needs PostgreSQL and Redis (TEST_DATABASE_URL, TEST_REDIS_URL): {error}"
-        )
-        if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
+    if fault := servers.postgresql_fault() or servers.redis_fault():
+        if servers.REQUIRED:
+            pytest.fail(fault)
+        pytest.skip(fault)
 
 
 @pytest.fixture
@@ -146,18 +138,18 @@ def environment(services: None, tmp_path: Path) -> Iterator[dict[str, str]]:
         **{k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")},
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "DATABASE_URL": make_url(name),
-        "REDIS_URL": REDIS,
+        "REDIS_URL": servers.REDIS_URL,
         "PLACET_DATA_DIR": str(tmp_path),
         "PLACET_SECRET_KEY": "",
     }
-    with psycopg.connect(SERVER, autocommit=True) as server:
+    with psycopg.connect(make_url("postgres"), autocommit=True) as server:
         drop = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
         server.execute(drop)
 
 
 def make_url(name: str) -> str:
     """Return the address of another database on the tests' server."""
-    return re.sub(r"^(\w+://[^/?]+)(/[^?]*)?", rf"\1/{name}", SERVER)
+    return re.sub(r"^(\w+://[^/?]+)(/[^?]*)?", rf"\1/{name}", servers.DATABASE_URL)
 
 
 @pytest.fixture
