@@ -72,6 +72,14 @@ def _taken() -> int:
     return int(found["pool_size"] - found["pool_available"])
 
 
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The Redis of the tests; where there is none, the test is left out."""
+    if fault := servers.redis_fault():
+        (pytest.fail if servers.REQUIRED else pytest.skip)(fault)
+    return servers.REDIS_URL
+
+
 @pytest.fixture
 def effects() -> shop.Effects:
     """What the shop's tools have done, empty at the start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import redis
@@ -10,10 +11,10 @@ import redis
 ON_POSTGRESQL = os.environ.get("PLACET_TEST_ON", "") == "postgresql"
 """Whether this run's database is PostgreSQL's."""
 
-DATABASE_URL = os.environ.get(
-    "TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/placet"
+DATABASE_URL = (
+    os.environ.get("TEST_DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/placet"
 )
-REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
+REDIS_URL = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379"
 
 REQUIRED = os.environ.get("CI", "") == "true"
 """Whether a server that does not answer is a failure; else its tests are left out."""
@@ -21,13 +22,17 @@ REQUIRED = os.environ.get("CI", "") == "true"
 PATIENCE_S = 5
 
 
+def database_url(name: str) -> str:
+    """Return the address of another database on the same server."""
+    return urlunsplit(urlsplit(DATABASE_URL)._replace(path=f"/{name}"))
+
+
 def postgresql_fault() -> str:
     """Return why PostgreSQL cannot be used, empty when it can."""
-    maintenance = psycopg.conninfo.make_conninfo(DATABASE_URL, dbname="postgres")
     try:
-        psycopg.connect(maintenance, connect_timeout=PATIENCE_S).close()
+        psycopg.connect(database_url("postgres"), connect_timeout=PATIENCE_S).close()
     except psycopg.Error as error:
-        return f"PostgreSQL at TEST_DATABASE_URL={DATABASE_URL} cannot be used: {error}"
+        return f"PostgreSQL (TEST_DATABASE_URL) cannot be used: {error}"
     return ""
 
 
@@ -39,5 +44,5 @@ def redis_fault() -> str:
         ) as server:
             server.ping()
     except redis.RedisError as error:
-        return f"Redis at TEST_REDIS_URL={REDIS_URL} cannot be used: {error}"
+        return f"Redis (TEST_REDIS_URL) cannot be used: {error}"
     return ""

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest
 from runs.dispatch import embedded
 from runs.models import Run
-from tests import servers
+from tests import elsewhere, servers
 from tests.factories import ada, until
 
 from .test_steps import make_call, proposed
@@ -31,7 +28,6 @@ if servers.ON_POSTGRESQL:
     from runs.dispatch import procrastinate as jobs
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
-ROOT = Path(__file__).parents[2]
 PARAMETERS = "runs.dispatch.procrastinate.connector_params"
 LISTENING = (
     "SELECT 1 FROM pg_stat_activity"
@@ -103,6 +99,11 @@ async def until_told(told: list[UUID], run_id: UUID) -> None:
     await until(lambda: run_id in told, "The job")
 
 
+def test_nothing_is_missing_in_the_settings_or_migrations() -> None:
+    call_command("check", fail_level="WARNING")
+    call_command("makemigrations", check_changes=True, dry_run=True)
+
+
 def test_a_wake_up_is_a_job_once_its_transaction_commits() -> None:
     run_id = uuid4()
 
@@ -170,7 +171,8 @@ async def test_a_verdict_in_another_process_reaches_the_runner_of_this_one(
     await until(lambda: all_jobs() == 0, "The job of its start")
     told.clear()
 
-    await asyncio.to_thread(decide_elsewhere, str(request.pk))
+    decide = ["decide", str(request.pk), "approve", "--as", "ada"]
+    await sync_to_async(elsewhere.manage)(*decide)
 
     await until_told(told, run.pk)
 
@@ -180,24 +182,6 @@ def waiting() -> tuple[Run, ApprovalRequest]:
     ada()
     run, _, request = proposed(make_call())
     return run, request
-
-
-def decide_elsewhere(request_id: str) -> None:
-    settings = connection.settings_dict
-    url = servers.DATABASE_URL.rsplit("/", 1)[0] + f"/{settings['NAME']}"
-    subprocess.run(
-        [sys.executable, "manage.py", "decide", request_id, "approve", "--as", "ada"],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "DATABASE_URL": url,
-            "PLACET_APPS": "tests.shop,demo",
-        },
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
 
 
 async def test_lost_connections_are_made_anew(
