@@ -263,8 +263,11 @@ async def test_the_end_leaves_no_task_connection_or_worker(told: list[UUID]) -> 
 
 
 async def test_what_marks_a_job_does_not_wait_for_the_disk(
-    listening: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Without what the tests' own settings say of it.
+    monkeypatch.setattr(PARAMETERS, lambda: {**connector_params(), "options": ""})
+
     async with jobs._connected() as app:
         found = await app.connector.execute_query_one_async("SHOW synchronous_commit")
 
