@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
 import time
@@ -116,6 +117,7 @@ class Executor:
     async def start(self) -> None:
         """Take up work: what is queued now, and whatever is woken from here on."""
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._look_again = asyncio.Event()
         self._heartbeat = Heartbeat(self)
         self._heartbeat.start()
@@ -178,7 +180,10 @@ class Executor:
         return 0 if self._leaving else self.concurrency - len(self._tasks)
 
     def _begin(self, run_id: UUID) -> None:
-        task = asyncio.create_task(self._work(run_id))
+        # Not in the context of a page whose commit woke the run: its language, its time
+        # zone and the thread it waits for are its own.
+        context = self._context.copy()
+        task = self._loop.create_task(self._work(run_id), context=context)
         self._tasks[run_id] = task
         task.add_done_callback(partial(self._ended, run_id))
 

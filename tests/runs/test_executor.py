@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -717,3 +718,30 @@ async def test_text_no_database_takes_survives(
     assert "nul" in run.final_output
     events = [event async for event in run.events.filter(kind="item")]
     assert events[1].data["raw"]["content"][0]["text"] == odd
+
+
+whose: ContextVar[str] = ContextVar("whose", default="the runner's")
+
+
+class Watching(ScriptedModel):
+    """Keeps in whose context it was asked."""
+
+    seen = ""
+
+    async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        self.seen = whose.get()
+        async for event in super().stream_response(*args, **kwargs):
+            yield event
+
+
+async def test_a_run_is_not_driven_in_the_context_of_what_woke_it(
+    executor: Executor,
+) -> None:
+    model = Watching(steps=[[assistant_message("Hello.")]])
+    shop.use(model)
+    whose.set("a page's")
+
+    run = await sync_to_async(start)()
+    await until_status(run, RunStatus.COMPLETED)
+
+    assert model.seen == "the runner's"
