@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ def secret_key(data_dir: Path) -> str:
     kept = data_dir / "secret_key"
     if not kept.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
-        kept.touch(mode=0o600)
-        kept.write_text(get_random_secret_key())
+        # Whole before it has its name: of two processes that start, one makes the key.
+        made = data_dir / f".secret_key-{os.getpid()}"
+        made.touch(mode=0o600)
+        made.write_text(get_random_secret_key())
+        with contextlib.suppress(FileExistsError):
+            kept.hardlink_to(made)
+        made.unlink()
     return kept.read_text().strip()

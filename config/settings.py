@@ -131,7 +131,11 @@ REDIS_URL = env.text("REDIS_URL", "")
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL]},
+        "CONFIG": {
+            "hosts": [REDIS_URL],
+            # Two Placets on one Redis do not hear each other.
+            "prefix": env.text("PLACET_REDIS_PREFIX", "placet"),
+        },
     }
     if REDIS_URL
     else {"BACKEND": "channels.layers.InMemoryChannelLayer"}

@@ -115,6 +115,7 @@ class Run(models.Model):
     )
     definition = models.TextField(
         default="",
+        db_default="",
         help_text="Agents, tools and schemas it was last driven with, JSON.",
     )
     previous = models.ForeignKey(

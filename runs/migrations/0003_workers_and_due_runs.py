@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
             model_name="run",
             name="definition",
             field=models.TextField(
+                db_default="",
                 default="",
                 help_text="Agents, tools and schemas it was last driven with, JSON.",
             ),
