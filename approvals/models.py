@@ -96,6 +96,16 @@ class ApprovalRequest(models.Model):
             models.Index(
                 fields=("id",), name="request_pending", condition=Q(status="pending")
             ),
+            models.Index(
+                fields=("kind", "risk", "created_at"),
+                name="request_pending_kind",
+                condition=Q(status="pending"),
+            ),
+            models.Index(
+                fields=("reviewers", "created_at"),
+                name="request_pending_group",
+                condition=Q(status="pending"),
+            ),
             models.Index(fields=("updated_at", "id"), name="request_changed"),
             models.Index(
                 fields=("expires_at",),

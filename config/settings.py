@@ -190,6 +190,10 @@ PLACET_SWEEP_EVERY = timedelta(seconds=env.number("PLACET_SWEEP_S", 0.5))
 PLACET_STOP_GRACE = timedelta(seconds=env.number("PLACET_STOP_GRACE_S", 30))
 PLACET_LEAVE_GRACE = timedelta(seconds=env.number("PLACET_LEAVE_GRACE_S", 10))
 PLACET_CONCURRENCY = int(env.number("PLACET_CONCURRENCY", 200))
+# How many runs are worked on at once over all workers, and how many may be queued
+# before no new one is started; 0 is no limit. An agent's own limit: `register`.
+PLACET_MAX_RUNNING = int(env.number("PLACET_MAX_RUNNING", 0))
+PLACET_MAX_QUEUED = int(env.number("PLACET_MAX_QUEUED", 100_000))
 # Whether traces hold what was said: arguments, outputs and the model's input.
 PLACET_TRACE_CONTENT = env.boolean("PLACET_TRACE_CONTENT", False)
 PLACET_WEBHOOK_MAX_BYTES = 1_000_000

@@ -3,6 +3,7 @@
 RunError
 ├── UnknownAgent        no agent is registered under that key
 ├── EmptyInput          there is nothing for the agent to read
+├── QueueFull           too many runs wait for a worker
 ├── ConversationBusy    the conversation has an unfinished run
 ├── MessageRefused      the unfinished run takes no message now
 ├── NotOpen             the run has ended already
@@ -24,6 +25,12 @@ class UnknownAgent(RunError):
 
 class EmptyInput(RunError):
     pass
+
+
+class QueueFull(RunError):
+    """The same is worth another try once some of the queue has run."""
+
+    RETRY_AFTER_S = 30
 
 
 class ConversationBusy(RunError):

@@ -59,7 +59,7 @@ from .loading import LoadedRun, load
 from .models import RunStatus
 from .presence import Presence
 from .services import lease as leases
-from .services import steps
+from .services import steps, workers
 from .services.lease import Lease
 
 P = ParamSpec("P")
@@ -482,15 +482,22 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         every_s = settings.PLACET_LEASE.total_seconds() / 3
+        self._try(self._enter)
         while not self._end.wait(every_s):
             silent_s = time.monotonic() - self._ticked
-            if silent_s > LOOP_SILENCE.total_seconds():
-                continue
-            try:
-                self._renew()
-            except DatabaseError:
-                logger.exception("The heartbeat could not renew its leases")
+            if silent_s <= LOOP_SILENCE.total_seconds():
+                self._try(self._beat)
+        self._try(partial(workers.leave, self._executor.name))
         connections.close_all()
+
+    def _enter(self) -> None:
+        executor = self._executor
+        workers.enter(executor.name, concurrency=executor.concurrency)
+
+    def _beat(self) -> None:
+        self._renew()
+        if not workers.beat(self._executor.name):
+            self._enter()
 
     def _renew(self) -> None:
         """Renew every lease; a row that is being written is free again in a moment."""
@@ -499,3 +506,9 @@ class Heartbeat(threading.Thread):
             left = leases.renew(self._executor.name, left)
             if not left or self._end.wait(RENEW_AGAIN_S):
                 return
+
+    def _try(self, told: Callable[[], None]) -> None:
+        try:
+            told()
+        except DatabaseError:
+            logger.exception("The heartbeat could not reach the database")

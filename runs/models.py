@@ -178,7 +178,15 @@ class Run(models.Model):
                 fields=("updated_at",), name="run_queued", condition=Q(status="queued")
             ),
             models.Index(
+                fields=("agent_key", "updated_at"),
+                name="run_queued_of_agent",
+                condition=Q(status="queued"),
+            ),
+            models.Index(
                 fields=("agent_key",), name="run_working", condition=Q(status="running")
+            ),
+            models.Index(
+                fields=("finished_at",), name="run_failed", condition=Q(status="failed")
             ),
             models.Index(
                 fields=("wake_at",),

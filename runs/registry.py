@@ -25,18 +25,32 @@ class RegisteredAgent:
     title: str
     description: str
     """One or two sentences for the person who chooses an agent."""
+    max_running: int | None = None
+    """How many of its runs are worked on at once, over all workers; None: any."""
 
 
 _agents: dict[str, RegisteredAgent] = {}
 
 
 def register(
-    agent: Agent[Any], *, key: str, title: str = "", description: str = ""
+    agent: Agent[Any],
+    *,
+    key: str,
+    title: str = "",
+    description: str = "",
+    max_running: int | None = None,
 ) -> None:
     """Make `agent` known by `key`, which stays the same when the agent is renamed.
 
-    Raises ValueError when another agent has the key.
+    With `max_running`, no more of its runs are worked on at once, over all workers; the
+    others stay queued. Raises ValueError when another agent has the key, and when
+    `max_running` is below 1.
     """
+    if max_running is not None and max_running < 1:
+        raise ValueError(
+            f"max_running={max_running} lets agent {key!r} never run; give at least 1, "
+            "or leave it out for no limit."
+        )
     known = _agents.get(key)
     if known is not None and known.agent is not agent:
         raise ValueError(
@@ -47,6 +61,7 @@ def register(
         agent=agent,
         title=title or agent.name,
         description=description or agent.handoff_description or "",
+        max_running=max_running,
     )
 
 
@@ -66,6 +81,16 @@ def all_agents() -> list[RegisteredAgent]:
     """Return every registered agent, by title."""
     _discover()
     return sorted(_agents.values(), key=lambda entry: entry.title.lower())
+
+
+def limits() -> dict[str, int]:
+    """Return how many runs of each limited agent may be worked on at once, by key."""
+    _discover()
+    return {
+        key: entry.max_running
+        for key, entry in _agents.items()
+        if entry.max_running is not None
+    }
 
 
 @functools.cache

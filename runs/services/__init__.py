@@ -3,6 +3,8 @@
 start    start a run, send a message
 control  stop, resume, re-queue
 lease    hold a run: take, renew, park, release, finish
+limits   how many runs may be worked on and queued (inside the caller's transaction)
+workers  what the processes that drive runs tell of themselves
 steps    what a held run does: turns, claims, outcomes
 log      append to the log, wake the run (inside the caller's transaction)
 prune    clean up old states
@@ -14,6 +16,7 @@ from ..errors import (
     MessageRefused,
     NotOpen,
     NotResumable,
+    QueueFull,
     RunError,
     UnknownAgent,
 )
@@ -27,6 +30,7 @@ __all__ = [
     "MessageRefused",
     "NotOpen",
     "NotResumable",
+    "QueueFull",
     "RunError",
     "UnknownAgent",
     "lock",

@@ -29,8 +29,8 @@ from ..models import (
     ToolExecution,
 )
 from ..transactions import write
-from . import log, rows
-from .start import authors, start_run, take_unread
+from . import limits, log, rows
+from .start import authors, queue_run, take_unread
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,20 +63,36 @@ def runnable(now: datetime) -> QuerySet[Run]:
 
 
 def runnable_ids(limit: int, *, excluding: Collection[UUID] = ()) -> list[UUID]:
-    """Return the runs that have waited longest for a worker, at most `limit`."""
-    found = runnable(timezone.now()).exclude(pk__in=excluding).order_by("updated_at")
-    return list(found.values_list("pk", flat=True)[:limit])
+    """Return the runs to take next, at most `limit`.
+
+    First those whose holder is gone, then what has been queued longest, without agents
+    that are at their limit.
+    """
+    runs = Run.objects.exclude(pk__in=excluding)
+    gone = runs.filter(status=RunStatus.RUNNING, lease_expires_at__lt=timezone.now())
+    ordered = gone.order_by("lease_expires_at").values_list("pk", flat=True)
+    found = list(ordered[:limit])
+    if room := limit - len(found):
+        found += limits.oldest_queued(runs, room)
+    return found
 
 
 @write
 def take(run_id: UUID, owner: str) -> Lease | None:
-    """Take the run, or return None when it is held, waiting or at its end.
+    """Take the run, or return None: it is held, waiting, at its end, or at a limit.
 
     Or when someone is writing it at this moment: workers that take many runs in one
     commit, each in its own order, never wait for each other. The next look finds it.
     """
     now = timezone.now()
-    free = runnable(now).filter(pk=run_id).select_for_update(skip_locked=True)
+    seen = runnable(now).filter(pk=run_id).values_list("status", "agent_key").first()
+    if seen is None:
+        return None
+    status, agent_key = seen
+    if status == RunStatus.QUEUED and not limits.take_place(agent_key):
+        return None
+    free = runnable(now).filter(pk=run_id, status=status)
+    free = free.select_for_update(skip_locked=True)
     won = Run.objects.filter(pk__in=free.values("pk")).update(
         status=RunStatus.RUNNING,
         lease_owner=owner,
@@ -230,7 +246,7 @@ def end(
 def _begin_next(run: Run) -> None:
     """Begin the next run with what came too late for this one, for who said it last."""
     *earlier, last = take_unread(run)
-    following = start_run(
+    following = queue_run(
         run.agent_key,
         "\n\n".join(message["text"] for message in [*earlier, last]),
         trigger=Run.Trigger.MESSAGE,

@@ -15,7 +15,7 @@ from ..engine import RunContextWrapper, RunState
 from ..errors import ConversationBusy, EmptyInput, MessageRefused
 from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
 from ..transactions import attempt, write
-from . import log
+from . import limits, log
 
 TITLE_LENGTH = 80
 
@@ -40,9 +40,30 @@ def start_run(
 ) -> Run:
     """Queue a run of the agent on `text` and have it looked at on commit.
 
-    Without a conversation a new one is opened. Raises UnknownAgent, EmptyInput, and
-    ConversationBusy when the conversation has an unfinished run.
+    Without a conversation a new one is opened. Raises UnknownAgent, EmptyInput,
+    QueueFull, and ConversationBusy when the conversation has an unfinished run.
     """
+    limits.check_queue()
+    return queue_run(
+        agent_key,
+        text,
+        trigger=trigger,
+        requester=requester,
+        conversation=conversation,
+        title=title,
+    )
+
+
+def queue_run(
+    agent_key: str,
+    text: str,
+    *,
+    trigger: str,
+    requester: User | None = None,
+    conversation: Conversation | None = None,
+    title: str = "",
+) -> Run:
+    """Do as `start_run` inside the caller's transaction, however full the queue is."""
     agent = registry.get(agent_key).agent
     text = _some(text)
     now = timezone.now()
@@ -91,7 +112,8 @@ def send_message(conversation_id: UUID, text: str, *, by: User | None) -> Run:
     """Say `text` to the conversation's agent: in its unfinished run, else in a new one.
 
     An unfinished run reads it after the outputs of its open calls. Raises EmptyInput,
-    MessageRefused while the run is stopping, Conversation.DoesNotExist.
+    QueueFull where a new run is needed, MessageRefused while the run is stopping,
+    Conversation.DoesNotExist.
     """
     text = _some(text)
     conversation = Conversation.objects.get(pk=conversation_id)

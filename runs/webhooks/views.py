@@ -51,6 +51,9 @@ def _start(source: WebhookSource, webhook_id: str, body: bytes) -> JsonResponse:
         return _error(422, str(error))
     except (services.ConversationBusy, services.MessageRefused) as error:
         return _error(409, f"{error} Send the delivery again later.")
+    except services.QueueFull as error:
+        later = {"Retry-After": str(error.RETRY_AFTER_S)}
+        return _error(503, str(error), headers=later)
     except services.UnknownAgent as error:
         logger.error(
             "A webhook source names an agent that is not registered.",

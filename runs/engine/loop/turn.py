@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -24,6 +26,7 @@ from ..items import InputItem, RunItem
 from ..model_settings import ModelSettings
 from ..models.interface import Model, ModelResponse, ModelTracing
 from ..models.multi_provider import MultiProvider
+from ..models.pace import pace_of
 from ..models.retry import with_retries, within
 from ..models.stream import collect
 from ..output import AgentOutputSchemaBase, output_schema_of
@@ -194,8 +197,9 @@ async def _answer(run: Drive, request: Request) -> ModelResponse:
 
     async def attempt(number: int) -> ModelResponse:
         await run.emit(TurnStartedStreamEvent(state.turn + 1, number))
-        asked = run.unless_stopped(_ask(run, request))
-        return await within(settings.timeout or DEFAULT_TIMEOUT_S, asked)
+        async with _in_turn(run, request.model):
+            asked = run.unless_stopped(_ask(run, request))
+            return await within(settings.timeout or DEFAULT_TIMEOUT_S, asked)
 
     async def withdraw(number: int, error: Exception) -> None:
         state.usage.add(Usage(requests=1))
@@ -214,6 +218,14 @@ async def _answer(run: Drive, request: Request) -> ModelResponse:
         previous_response_id=request.previous_response_id,
         conversation_id=request.conversation_id,
     )
+
+
+def _in_turn(run: Drive, model: Model) -> AbstractAsyncContextManager[None]:
+    """Wait for what the model's server asked other runs to wait for."""
+    pace = pace_of(model)
+    if pace is None:
+        return contextlib.nullcontext()
+    return pace.request(run.ports.clock, run.unless_stopped)
 
 
 async def _wait(run: Drive, wait_s: float) -> None:

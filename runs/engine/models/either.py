@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
 import openai
@@ -35,6 +35,9 @@ class EitherModel(Model):
     ) -> ModelRetryAdvice | None:
         is_chat = self._server in _chat_only
         return (self._chat if is_chat else self._responses).get_retry_advice(request)
+
+    def rate_limit_key(self) -> Hashable | None:
+        return self._responses.rate_limit_key()
 
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
         if self._server not in _chat_only:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,13 @@ class Model(abc.ABC):
         self, request: ModelRetryAdviceRequest
     ) -> ModelRetryAdvice | None:
         """Return what this model knows about its failure; None when nothing."""
+        return None
+
+    def rate_limit_key(self) -> Hashable | None:
+        """Return what is equal for all models whose requests one server counts as one.
+
+        Their runs then wait together when it says so. None: nothing is shared.
+        """
         return None
 
     @abc.abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from openai import AsyncOpenAI, AsyncStream
@@ -84,6 +84,10 @@ class OpenAIChatCompletionsModel(Model):
     ) -> ModelRetryAdvice | None:
         """Return what the server's failure means."""
         return server_advice(request)
+
+    def rate_limit_key(self) -> Hashable:
+        """Return the server's address and the model's name."""
+        return self._clients.address, self.model
 
     async def get_response(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from ..errors import UserError
-from .client import shared_client
+from .client import find_base_url, shared_client
 from .defaults import default_client
 
 if TYPE_CHECKING:
@@ -52,6 +52,13 @@ class ClientSource:
         if run_decides and client.max_retries:
             return client.with_options(max_retries=0)
         return client
+
+    @property
+    def address(self) -> str:
+        """Of the server; empty for OpenAI's own."""
+        client = self._given or self._default()
+        given = str(client.base_url) if client else find_base_url(self._base_url)
+        return (given or "").rstrip("/")
 
     def _default(self) -> AsyncOpenAI | None:
         own = (self._api_key, self._base_url, self._organization, self._project)
