@@ -17,7 +17,7 @@ from django.db.models import Count, QuerySet
 
 from .. import registry
 from ..errors import QueueFull
-from ..loose_scan import distinct_values
+from ..index_reads import counts, distinct_values, has_status
 from ..models import Run, RunStatus
 
 # A number of our own among the database's advisory locks: "placet" in ASCII.
@@ -83,7 +83,8 @@ def oldest_queued(runs: QuerySet[Run], limit: int) -> list[UUID]:
     if places.in_all is not None:
         limit = min(limit, places.in_all)
     found: list[tuple[datetime, UUID]] = []
-    for key in distinct_values(Run, "agent_key", status=RunStatus.QUEUED):
+    of_agents = Run.objects.filter(has_status(RunStatus.QUEUED))
+    for key in distinct_values(of_agents, "agent_key"):
         if room := places.of(key, limit):
             of_agent = queued.filter(agent_key=key).order_by("updated_at")
             found += of_agent.values_list("updated_at", "pk")[:room]
@@ -93,8 +94,10 @@ def oldest_queued(runs: QuerySet[Run], limit: int) -> list[UUID]:
 def check_queue() -> None:
     """Raise QueueFull when as many runs are queued as may be."""
     most: int = settings.PLACET_MAX_QUEUED
-    queued = Run.objects.filter(status=RunStatus.QUEUED).order_by()
-    if most and queued[:most].count() >= most:
+    if not most:
+        return
+    queued = Run.objects.filter(has_status(RunStatus.QUEUED)).values("updated_at")
+    if counts({"queued": queued}, up_to=most)["queued"] >= most:
         raise QueueFull(
             f"The queue is full: {most} runs wait for a worker. Nothing was started; "
             "try again in a few minutes. If it stays so, more workers are needed."
@@ -104,5 +107,5 @@ def check_queue() -> None:
 def _running() -> dict[str, int]:
     """Return how many runs of each agent are worked on, by its key."""
     working = Run.objects.filter(status=RunStatus.RUNNING).order_by()
-    counted = working.values_list("agent_key").annotate(Count("pk"))
+    counted = working.values_list("agent_key").annotate(running=Count("*"))
     return dict(counted)
