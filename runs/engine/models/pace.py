@@ -71,10 +71,14 @@ class Pace:
         if self._places is not None:
             await self._places.acquire()
             self._inside.add(ticket)
-        async with self._line:
-            await self._wait_for_budget(clock)
-            self._sent.append(clock.monotonic())
-        await self._wait_for_pause(clock)
+        while True:
+            await self._wait_for_pause(clock)
+            async with self._line:
+                await self._wait_for_budget(clock)
+                # A pause may have begun meanwhile.
+                if (now := clock.monotonic()) >= self._pause_end:
+                    self._sent.append(now)
+                    return
 
     def _leave(self, ticket: object) -> None:
         """Give back the place of who has got one: a stop may have come just then."""
@@ -89,13 +93,12 @@ class Pace:
             await clock.sleep(wait_s)
 
     async def _wait_for_pause(self, clock: Clock) -> None:
-        """Wait until the pause is over, also one that begins meanwhile."""
-        while (now := clock.monotonic()) < self._pause_end + self._spread_s():
-            back = self._pause_end + random.uniform(0, self._spread_s())  # noqa: S311  spreads load
-            if back > now:
-                await clock.sleep(back - now)
-            if clock.monotonic() >= self._pause_end:
-                return
+        now, spread_s = clock.monotonic(), self._spread_s()
+        if now >= self._pause_end + spread_s:
+            return
+        back = self._pause_end + random.uniform(0, spread_s)  # noqa: S311  no secret
+        if back > now:
+            await clock.sleep(back - now)
 
     def _spread_s(self) -> float:
         length_s = self._pause_end - self._pause_began
@@ -124,13 +127,20 @@ def pace_of(model: Model) -> Pace | None:
     key = model.rate_limit_key()
     if key is None:
         return None
-    paces = _paces.setdefault(asyncio.get_running_loop(), {})
+    paces = _paces_of(asyncio.get_running_loop())
     if key not in paces:
         paces[key] = Pace(
             per_minute=_budget("PLACET_MODEL_RPM"),
             at_once=_budget("PLACET_MODEL_CONCURRENCY"),
         )
     return paces[key]
+
+
+def _paces_of(loop: asyncio.AbstractEventLoop) -> _Paces:
+    # A lock refers to its loop, so the weak key alone would keep a closed one for ever.
+    for other in [known for known in _paces if known.is_closed()]:
+        del _paces[other]
+    return _paces.setdefault(loop, {})
 
 
 def _budget(name: str) -> int | None:
