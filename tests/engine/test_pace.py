@@ -238,6 +238,23 @@ async def test_a_budget_a_minute_is_kept(
     assert model.asked[4:] == [220]
 
 
+async def test_a_pause_that_begins_in_the_wait_for_the_budget_counts(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACET_MODEL_RPM", "1")
+    model = Server(time, busy(100), DONE, DONE)
+    model.answering.clear()
+    runs = [run(model, time), run(model, time)]
+    await time.go_on(50)
+    model.answering.set()
+
+    await time.go_on(99)
+    assert model.asked == [100]
+
+    await time.go_on(200)
+    await asyncio.gather(*runs)
+
+
 async def test_no_more_requests_at_once_than_configured(
     time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
