@@ -36,6 +36,15 @@ def may_see_queue(user: User | AnonymousUser) -> bool:
     return user.has_perm(f"approvals.{SEE}") or user.has_perm(f"approvals.{DECIDE}")
 
 
+def deciders() -> QuerySet[User]:
+    """Return everyone who was given the right to decide, as `holds` says it."""
+    given = {"codename": DECIDE, "content_type__app_label": "approvals"}
+    right = Permission.objects.filter(**given)
+    return User.objects.filter(
+        Q(user_permissions__in=right) | Q(groups__permissions__in=right), is_active=True
+    )
+
+
 def votable_by(
     user: User, request: ApprovalRequest, digest: str
 ) -> QuerySet[ApprovalRequest]:

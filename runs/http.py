@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.http import url_has_allowed_host_and_scheme
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HTMX_STOP_POLLING, HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
 P = ParamSpec("P")
@@ -39,7 +39,10 @@ def signed_in(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpRespon
         htmx: HtmxDetails | None = getattr(request, "htmx", None)
         if htmx and not request.user.is_authenticated:
             page = urlsplit(htmx.current_url_abs_path or "/").path
-            return HttpResponseClientRedirect(redirect_to_login(page).url)
+            away = HttpResponseClientRedirect(redirect_to_login(page).url)
+            if request.method == "GET":
+                away.status_code = HTMX_STOP_POLLING
+            return away
         return plain(cast(PageRequest, request), *args, **kwargs)
 
     return check

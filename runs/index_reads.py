@@ -12,6 +12,8 @@ from django.db import connection
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 
+from .models import OPEN_STATUSES
+
 MOST_VALUES = 1000
 
 
@@ -24,7 +26,13 @@ def has_status(status: str) -> RawSQL:
     return RawSQL(f"status = '{status}'", [], output_field=BooleanField())  # noqa: S611
 
 
-def counts(asked: Mapping[str, QuerySet[Any]], *, up_to: int) -> dict[str, int]:
+def is_open() -> RawSQL:
+    """Return the condition of the index on open runs, word for word."""
+    listed = ", ".join(f"'{status}'" for status in OPEN_STATUSES)
+    return RawSQL(f"status IN ({listed})", [], output_field=BooleanField())  # noqa: S611
+
+
+def counts(asked: Mapping[str, QuerySet[Any, Any]], *, up_to: int) -> dict[str, int]:
     """Return how many rows each query gives, in one statement; counting stops there.
 
     A query should select (`values`) nothing but columns of the index it uses.
@@ -40,7 +48,7 @@ def counts(asked: Mapping[str, QuerySet[Any]], *, up_to: int) -> dict[str, int]:
         return dict(zip(asked, cursor.fetchone(), strict=True))
 
 
-def distinct_values(rows: QuerySet[Any], column: str) -> list[str]:
+def distinct_values(rows: QuerySet[Any, Any], column: str) -> list[str]:
     """Return the different texts in `column` of `rows`, sorted, up to MOST_VALUES.
 
     Needs an index that begins with `column` and holds those rows. The cost is then one

@@ -115,6 +115,12 @@ class Hub:
             if not self._viewers[topic]:
                 del self._viewers[topic]
 
+    @property
+    def sockets(self) -> int:
+        """How many sockets are open. May be asked from another thread."""
+        groups = [*self._viewers.values()]  # a copy, made in one step
+        return len(set[Viewer]().union(*groups))
+
     def text_of(self, run_id: UUID) -> LiveText | None:
         """Return what the model has written of the run's next message, if known."""
         return self._texts.get(str(run_id))
@@ -224,3 +230,8 @@ def get_hub() -> Hub:
     if loop not in _hubs:
         _hubs[loop] = Hub()
     return _hubs[loop]
+
+
+def open_sockets() -> int:
+    """Return how many sockets this process has open."""
+    return sum(hub.sockets for hub in [*_hubs.values()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from .. import inert as inert_text
-from .. import queries, registry
+from .. import ops, queries, registry
 from ..inert import Segment
 from ..models import Run, RunStatus
 from ..services import UnknownAgent
@@ -64,14 +65,31 @@ def chars_below(text: str) -> int:
 @register.filter
 def ago(moment: datetime | None) -> SafeString:
     """Show how long ago, or how long from now; the exact time is in the title."""
+    return _time(moment, relative, keeps_true=True)
+
+
+@register.filter
+def ago_s(moment: datetime | None) -> SafeString:
+    """Show as `ago` does, to the second; for what is read anew every few seconds."""
+    return _time(moment, relative_s, keeps_true=False)
+
+
+def _time(
+    moment: datetime | None,
+    words: Callable[[datetime, datetime], str],
+    *,
+    keeps_true: bool,
+) -> SafeString:
+    """Return a time element; with `keeps_true` the page's script renews its words."""
     if moment is None:
         return mark_safe("")
     local = timezone.localtime(moment)
     return format_html(
-        '<time datetime="{}" title="{}" data-ago>{}</time>',
+        '<time datetime="{}" title="{}"{}>{}</time>',
         moment.isoformat(timespec="seconds"),
         f"{local:%a %d %b %Y, %H:%M:%S %Z}",
-        relative(moment, timezone.now()),
+        mark_safe(" data-ago" if keeps_true else ""),  # noqa: S308  our own words
+        words(moment, timezone.now()),
     )
 
 
@@ -83,6 +101,14 @@ def relative(moment: datetime, now: datetime) -> str:
             count = int(abs(seconds) // size)
             return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
     return "just now" if seconds >= 0 else "in under a minute"
+
+
+def relative_s(moment: datetime, now: datetime) -> str:
+    """Return `moment` as `relative` does, below a minute in seconds."""
+    seconds = round((now - moment).total_seconds())
+    if abs(seconds) >= 60:
+        return relative(moment, now)
+    return f"{seconds} s ago" if seconds >= 0 else f"in {-seconds} s"
 
 
 @register.filter
@@ -119,6 +145,12 @@ def decimals(number: int | None) -> str:
 
 
 @register.filter
+def capped(number: int) -> str:
+    """Return a count of `runs.ops`, with a plus where counting stopped."""
+    return f"{decimals(number)}{'+' if number >= ops.COUNT_CAP else ''}"
+
+
+@register.filter
 def took(seconds: float) -> str:
     """Return a duration as a person says it: 12 ms, 1.4 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 1:
@@ -129,6 +161,13 @@ def took(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+@register.simple_tag(takes_context=True)
+def may_follow(context: Context) -> bool:
+    """Say whether the reader sees every conversation and run."""
+    user = context.get("user")
+    return user is not None and queries.may_follow(user)
 
 
 @register.simple_tag(takes_context=True)
