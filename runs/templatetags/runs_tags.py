@@ -105,10 +105,10 @@ def relative(moment: datetime, now: datetime) -> str:
 
 def relative_s(moment: datetime, now: datetime) -> str:
     """Return `moment` as `relative` does, below a minute in seconds."""
-    seconds = round((now - moment).total_seconds())
+    seconds = (now - moment).total_seconds()
     if abs(seconds) >= 60:
         return relative(moment, now)
-    return f"{seconds} s ago" if seconds >= 0 else f"in {-seconds} s"
+    return f"{seconds:.0f} s ago" if seconds >= 0 else f"in {-seconds:.0f} s"
 
 
 @register.filter

@@ -120,6 +120,33 @@ def test_axe_finds_no_violation_where_agents_use_agents(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_no_violation_on_the_ops_page(
+    site: Site, model: Model, sign_in: SignIn, scheme: Scheme, width: int
+) -> None:
+    order = f"ops-{scheme}-{width}"
+    model.answers([refund(order), text("Done.")])
+    bob = sign_in(
+        "bob",
+        color_scheme=scheme,
+        viewport={"width": width, "height": 800},
+        bypass_csp=True,
+    )
+    start(bob, f"Refund order {order}.")
+    expect(bob.locator(".timeline")).to_contain_text("You started this run")
+
+    bob.goto("/ops/")
+    expect(bob.locator("#board")).to_contain_text("Working")
+    expect(bob.locator("#board")).to_contain_text("under 5 min")
+    assert_accessible(bob)
+    with bob.expect_response("**/ops/") as renewed:
+        pass
+    assert renewed.value.status == 200
+    assert_accessible(bob)
+    assert bob.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation_on_the_sign_in_page(
     site: Site, browsers: Any, scheme: Scheme
 ) -> None:
