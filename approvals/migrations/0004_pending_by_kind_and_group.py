@@ -6,7 +6,6 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("approvals", "0003_expiry_undo_and_upgrades"),
-        ("runs", "0004_run_queues_by_agent"),
     ]
 
     operations = [

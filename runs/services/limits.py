@@ -56,18 +56,26 @@ def free_places() -> Places | None:
 def take_place(agent_key: str) -> bool:
     """Say whether one more run of the agent may begin, inside the caller's transaction.
 
-    Where a limit applies nobody else is answered until that transaction ends: of two
-    who count at once, both would find the last place free. SQLite's writers wait for
-    each other anyway. One lock for all limits, so that a transaction which takes runs
-    of several agents waits for nobody in a circle.
+    Where a limit applies everybody else is told no until that transaction ends: of two
+    who count at once, both would find the last place free. Told no, and not made to
+    wait: a transaction takes many runs, and its worker may stand still. The next look
+    asks again. SQLite's writers wait for each other anyway.
     """
     if not (settings.PLACET_MAX_RUNNING or agent_key in registry.limits()):
         return True
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PLACES_LOCK])
+    if not _alone():
+        return False
     places = free_places()
     return places is None or bool(places.in_all != 0 and places.of(agent_key, 1))
+
+
+def _alone() -> bool:
+    """Say whether nobody else takes a place, from here to the transaction's end."""
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [PLACES_LOCK])
+        return bool(cursor.fetchone()[0])
 
 
 def oldest_queued(runs: QuerySet[Run], limit: int) -> list[UUID]:

@@ -169,7 +169,10 @@ def test_many_workers_take_no_more_than_the_limit(settings: Any, limit: str) -> 
     def worker(run: UUID) -> leases.Lease | None:
         together.wait()
         try:
-            return leases.take(run, f"worker of {run}")
+            for _ in range(50):  # one who is told no, as another counts, asks again
+                if lease := leases.take(run, f"worker of {run}"):
+                    return lease
+            return None
         finally:
             connections.close_all()
 
