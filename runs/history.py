@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 from .engine.calls import key_of
 from .engine.digest import JSONObject
@@ -53,7 +54,8 @@ def _followed(run: Run) -> list[Any]:
             "pk", "previous_id"
         )
     )
-    chain, follows = [], run.previous_id
+    chain: list[UUID] = []
+    follows: UUID | None = run.previous_id
     while follows is not None and follows not in chain:
         chain.append(follows)
         follows = before.get(follows)
