@@ -25,6 +25,7 @@ def manage(*command: str) -> str:
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "DATABASE_URL": servers.database_url(connection.settings_dict["NAME"]),
             "REDIS_URL": servers.REDIS_URL,
+            "PLACET_REDIS_PREFIX": servers.REDIS_PREFIX,
             "PLACET_APPS": "demo,tests.shop",
         },
         check=True,

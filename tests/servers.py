@@ -15,6 +15,8 @@ DATABASE_URL = (
     os.environ.get("TEST_DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/placet"
 )
 REDIS_URL = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379"
+# Two test runs on one Redis do not hear each other.
+REDIS_PREFIX = f"placet-test-{os.getpid()}"
 
 REQUIRED = os.environ.get("CI", "") == "true"
 """Whether a server that does not answer is a failure; else its tests are left out."""

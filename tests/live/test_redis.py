@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 
 from runs.live.hub import Hub
-from tests import elsewhere
+from tests import elsewhere, servers
 
 from .cast import Page, make_run, make_user, open_socket, run_path, signed_in
 
@@ -28,9 +28,8 @@ record_event("{run_id}", EventKind.ITEM, {{"type": "input", "agent": "", "raw": 
 async def layer(redis_url: str, settings: Any) -> AsyncIterator[Any]:
     """The layer of many processes."""
     backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
-    settings.CHANNEL_LAYERS = {
-        "default": {"BACKEND": backend, "CONFIG": {"hosts": [redis_url]}}
-    }
+    config = {"hosts": [redis_url], "prefix": servers.REDIS_PREFIX}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
     yield get_channel_layer()
     await get_channel_layer().flush()
 
