@@ -63,3 +63,11 @@ register(
     ),
     key="watching",
 )
+register(
+    Agent(
+        name="Answerer",
+        instructions="Answer at once.",
+        model=Paced(tools=(), turns=0, think_s=(0.02, 0.06)),
+    ),
+    key="answering",
+)
