@@ -108,6 +108,11 @@ class ApprovalRequest(models.Model):
             ),
             models.Index(fields=("updated_at", "id"), name="request_changed"),
             models.Index(
+                fields=("updated_at", "id"),
+                name="request_decided",
+                condition=~Q(status="pending"),
+            ),
+            models.Index(
                 fields=("expires_at",),
                 name="request_due",
                 condition=Q(status="pending", expires_at__isnull=False),

@@ -1,13 +1,14 @@
 """The queue's page at 1,000,000 requests beside the same page at 10,000.
 
 Two servers on two databases are asked by turns, as a reviewer's browser asks. The
-newest tenth of the requests waits, the others are decided; then nine tenths of a
-second pair wait as well. Both sizes show as many rows: 100 that wait and 20 decided.
+newest tenth of the requests waits, the others are decided; an argument sets another
+share, as 1 for all of them. Both sizes show as many rows: 100 that wait and 20 decided.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -19,7 +20,7 @@ from report import STORES, print_bar, print_head
 from stage import Stage, going, postgresql_stage, sqlite_stage
 
 FEW, MANY = 10_000, 1_000_000
-SHARES = (0.1, 1.0)
+WAITING = 0.1
 SLICES, PAGES = 8, 5
 AT_MOST = 1.3
 
@@ -89,9 +90,9 @@ def _measured(few: Server, many: Server) -> tuple[float, float]:
 
 def main() -> None:
     print_head(f"Queue page at {MANY:,} requests and at {FEW:,}", packages=STORES)
-    for share in SHARES:
-        compare(lambda _: sqlite_stage(), share)
-        compare(postgresql_stage, share)
+    share = float(sys.argv[1]) if len(sys.argv) > 1 else WAITING
+    compare(lambda _: sqlite_stage(), share)
+    compare(postgresql_stage, share)
 
 
 if __name__ == "__main__":

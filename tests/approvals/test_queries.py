@@ -1,0 +1,22 @@
+"""Reading the queue costs the same however much was decided or waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from approvals import queries
+from tests import servers
+from tests.factories import ada
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(
+    servers.ON_POSTGRESQL, reason="it chooses no index for a table without rows"
+)
+def test_each_half_of_the_queue_has_an_index_of_its_own() -> None:
+    pending = queries.pending_requests(ada())[:5].explain()
+    decided = queries.decided_requests(ada())[:5].explain()
+
+    assert "USING INDEX request_pending" in pending
+    assert "USING INDEX request_decided" in decided
+    assert "TEMP B-TREE" not in pending + decided
