@@ -8,7 +8,9 @@ from django.db import connection, models
 
 TIMES = {
     "postgresql": "now() - ({count} - i) * interval '2 seconds'",
-    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', ((i - {count}) * 2) || ' seconds')",
+    "sqlite": (
+        "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', ((i - {count}) * 2) || ' seconds')"
+    ),
 }
 IDS = {
     "postgresql": "('{head}' || lpad(to_hex({number}), 12, '0'))::uuid",

@@ -14,8 +14,10 @@ from tests.factories import ada
     servers.ON_POSTGRESQL, reason="it chooses no index for a table without rows"
 )
 def test_each_half_of_the_queue_has_an_index_of_its_own() -> None:
-    pending = queries.pending_requests(ada())[:5].explain()
-    decided = queries.decided_requests(ada())[:5].explain()
+    reviewer = ada()
+
+    pending = queries.pending_requests(reviewer)[:5].explain()
+    decided = queries.decided_requests(reviewer)[:5].explain()
 
     assert "USING INDEX request_pending" in pending
     assert "USING INDEX request_decided" in decided

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ STEPS = (EventKind.RESPONSE, EventKind.ITEM, EventKind.EXECUTION, EventKind.REQU
 AT_MOST_S = 8
 PATIENCE_S = 60
 LOOK_S = 0.25
+AWAKE_S = 1.0
 
 
 class Command(BaseCommand):
@@ -54,12 +56,14 @@ class Command(BaseCommand):
         reviewer.groups.add(Group.objects.get(name="reviewers"))
         with ExitStack() as workers:
             start = _starter(workers, concurrency=runs, apart=apart)
+            # Stopped until the runs are under way: else they would take some at once.
+            standing_by = [start() for _ in range(others)]
+            _signal(standing_by, signal.SIGSTOP)
             victim = start()
             started = _start_runs(runs)
-            _wait("the worker holds all runs", lambda: _held(started) == runs)
-            for _ in range(others):
-                start()
             _wait("all runs are under way", lambda: _under_way(started) == runs)
+            _signal(standing_by, signal.SIGCONT)
+            time.sleep(AWAKE_S)
             killed_at = _kill(victim)
             _wait("all runs go on", lambda: len(_went_on(started, killed_at)) == runs)
             _report_times(killed_at, _went_on(started, killed_at))
@@ -94,15 +98,16 @@ def _start_runs(count: int) -> list[UUID]:
         ]
 
 
+def _signal(processes: list[Popen[str]], number: signal.Signals) -> None:
+    for process in processes:
+        process.send_signal(number)
+
+
 def _kill(victim: Popen[str]) -> datetime:
     now = timezone.now()
     victim.kill()
     victim.wait()
     return now
-
-
-def _held(runs: list[UUID]) -> int:
-    return Run.objects.filter(pk__in=runs, status=RunStatus.RUNNING).count()
 
 
 def _under_way(runs: list[UUID]) -> int:

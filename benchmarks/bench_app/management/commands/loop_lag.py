@@ -20,7 +20,7 @@ from runs.transactions import together
 
 SAMPLE_S = 0.01
 LOOK_S = 0.25
-PATIENCE_S = 30
+PATIENCE_S = 60
 AT_MOST_MS = 50
 ROOM = 600
 
