@@ -5,8 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0003_expiry_undo_and_upgrades"),
-        ("runs", "0003_workers_and_due_runs"),
+        ("approvals", "0004_pending_by_kind_and_group"),
     ]
 
     operations = [
