@@ -10,6 +10,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.management.base import BaseCommand, CommandParser
+from django.db.models import QuerySet
 from report import print_bar
 
 from runs.executor import Executor
@@ -60,7 +61,8 @@ async def _drive(runs: int, warm_up_s: float, seconds: float) -> None:
     executor = Executor(ROOM)
     await executor.start()
     async with asyncio.timeout(PATIENCE_S):
-        while await sync_to_async(_answered)() < runs:
+        # Their answers come with no event that this loop could wait for.
+        while await sync_to_async(_answered)() < runs:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
     await asyncio.sleep(warm_up_s)
     before = await sync_to_async(_turns)()
@@ -110,5 +112,5 @@ def _turns() -> int:
     return _live_answers().count()
 
 
-def _live_answers() -> Any:
+def _live_answers() -> QuerySet[RunEvent]:
     return RunEvent.objects.filter(kind=EventKind.RESPONSE)
