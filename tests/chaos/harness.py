@@ -1,0 +1,83 @@
+"""The parent of all children: imports everything once, and never asks the database."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from pathlib import Path
+
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from approvals.models import Decision
+from runs import registry
+from runs.models import Run, RunEvent, WebhookSource
+from runs.transactions import WRITES
+from runs.webhooks.sources import make_secret
+
+from . import agents, journal
+from .family import fork
+from .report import Report
+from .storm import Storm
+from .sweep import Sweep
+from .web import OPERATOR, REVIEWERS
+
+SWEPT = 0.55
+"""The share of all kills that are at a write on purpose; the storm has the rest."""
+
+
+def run(folder: Path, kills: int, seed: int) -> Report:
+    """Kill about `kills` times on the database of the settings."""
+    began = time.monotonic()
+    registry.all_agents()
+    gc.freeze()  # a child that collects would copy all of it
+    told = folder / "database.json"
+    _child(folder, "prepare", lambda: _prepare(told))
+    report = Report(database=json.loads(told.read_text()), seed=seed)
+    report.writes = set(WRITES)
+    Sweep(folder, seed, report).run(int(kills * SWEPT))
+    Storm(folder, seed, report, os.environ["DATABASE_URL"]).run(kills - report.kills)
+    _child(folder, "count", lambda: told.write_text(json.dumps(_counts())))
+    report.counts = json.loads(told.read_text())
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _child(folder: Path, name: str, job: object) -> None:
+    assert callable(job)
+    child = fork(name, folder, job)
+    if child.wait(120) != 0:
+        raise RuntimeError(f"{name} failed: {child.log.read_text()}")
+
+
+def _prepare(told: Path) -> None:
+    """Make the tables and the cast; tell which database it is."""
+    call_command("migrate", verbosity=0)
+    for name, group in (
+        *((name, "reviewers") for name in REVIEWERS),
+        (OPERATOR, "operators"),
+    ):
+        User.objects.create_user(name).groups.add(Group.objects.get(name=group))
+    WebhookSource.objects.create(
+        slug=agents.KEY,
+        name="Chaos",
+        agent_key=agents.KEY,
+        template="{{ body.text }}",
+        secret=make_secret(),
+        created_at=timezone.now(),
+    )
+    version = ".".join(map(str, connection.get_database_version()))
+    told.write_text(json.dumps(f"{connection.display_name} {version}"))
+
+
+def _counts() -> dict[str, int]:
+    return {
+        "runs": Run.objects.count(),
+        "decisions": Decision.objects.count(),
+        "rows of their logs": RunEvent.objects.count(),
+        "effects of tools in the storm": len(journal.told("effects")),
+    }

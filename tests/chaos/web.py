@@ -1,0 +1,234 @@
+"""What people and systems do to runs; each thing done is told to the journal.
+
+An acknowledgement is told after the service has returned, as a page answers then. What
+it says must be true for ever after, whoever dies next.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+
+from approvals.errors import DecisionError
+from approvals.models import ApprovalRequest, RequestStatus, Verdict
+from approvals.policies import why_not_always
+from approvals.services import decide
+from runs import services
+from runs.models import OPEN_STATUSES, Conversation, Run, RunStatus, WebhookSource
+from runs.services import saved_states
+from runs.webhooks import receive, sources
+
+from . import agents, journal
+from .agents import Calls
+
+REVIEWERS = ("ada", "cyd")
+OPERATOR = "bob"
+LOOK_S = 0.02
+REST_S = 30.0
+OUTPUT = "A person saw that it happened."
+
+
+class Restless(Exception):
+    """Something did not come within its time; the text says what."""
+
+
+class Web:
+    """Everybody around the runs that began after `since`."""
+
+    def __init__(self, name: str, *, seed: int, since: float, leaves: bool = False):
+        self.name = name
+        self.since = since
+        self._seed = seed
+        self._leaves = leaves
+        self._count = 0
+        self._people = {user.username: user for user in User.objects.all()}
+
+    # Doing
+
+    def plan(self, *turns: Calls, **more: Any) -> str:
+        """Return a plan of a name of its own; `{}` in its texts stands for the name."""
+        self._count += 1
+        name = f"{self.name}-{self._count}"
+        return agents.plan(name, *_named(turns, name), **more)
+
+    def start(self, *turns: Calls, **more: Any) -> Run:
+        text = self.plan(*turns, **more)
+        run = services.start_run(
+            agents.KEY, text, trigger=Run.Trigger.PAGE, requester=self.person(OPERATOR)
+        )
+        journal.tell("acks", what="start", run=str(run.pk), text=text)
+        return run
+
+    def say(self, conversation: UUID, *turns: Calls) -> Run:
+        text = self.plan(*turns)
+        run = services.send_message(conversation, text, by=self.person(OPERATOR))
+        journal.tell("acks", what="say", run=str(run.pk), text=text)
+        return run
+
+    def stop(self, run: Run) -> None:
+        services.stop_run(run.pk, by=self.person(OPERATOR))
+        journal.tell("acks", what="stop", run=str(run.pk))
+
+    def requeue(self, run: Run) -> None:
+        services.requeue_run(run.pk, by=self.person(OPERATOR))
+        journal.tell("acks", what="requeue", run=str(run.pk))
+
+    def resume(self, run: Run) -> None:
+        services.resume_run(run.pk, by=self.person(OPERATOR))
+        journal.tell("acks", what="resume", run=str(run.pk))
+
+    def deliver(self, delivery: str, text: str) -> Run:
+        """Deliver a webhook, as its sender does until it is told of a run."""
+        body = json.dumps({"text": text}).encode()
+        run = receive.accept(source(), delivery, body)
+        journal.tell(
+            "acks", what="deliver", run=str(run.pk), text=text, delivery=delivery
+        )
+        return run
+
+    def save(self, key: str, text: str) -> None:
+        saved_states.save(key, "Chaos", lambda place: text)
+        journal.tell("acks", what="save", key=key, text=text)
+
+    def clear(self, key: str) -> None:
+        saved_states.clear(key)
+        journal.tell("acks", what="save", key=key, text=None)
+
+    def rotate(self) -> None:
+        secret = sources.rotate(source())
+        journal.tell("acks", what="rotate", secret=secret)
+
+    def review(self) -> None:
+        """Decide once what waits, as the seed will have it."""
+        for request in self.pending():
+            if not self.is_left(request):
+                self._decide(request)
+
+    # Looking
+
+    def person(self, name: str) -> User:
+        return self._people[name]
+
+    def runs(self) -> QuerySet[Run]:
+        began = datetime.fromtimestamp(self.since, tz=UTC)
+        return Run.objects.filter(created_at__gte=began)
+
+    def pending(self) -> list[ApprovalRequest]:
+        requests = ApprovalRequest.objects.filter(
+            run__in=self.runs(), status=RequestStatus.PENDING
+        )
+        return list(requests.select_related("run").order_by("id"))
+
+    def is_left(self, request: ApprovalRequest) -> bool:
+        """Say whether nobody ever decides it: the run waits for good."""
+        return self._leaves and self._chance(request, "left").random() < 0.05
+
+    def until(self, claim: Callable[[], Any], what: str) -> Any:
+        """Return what `claim` gives once it gives something. Raises Restless."""
+        end = time.monotonic() + REST_S
+        while not (found := claim()):
+            if time.monotonic() > end:
+                raise Restless(f"{what} did not come within {REST_S:g} s")
+            time.sleep(LOOK_S)
+        return found
+
+    def until_begun(self, ref: str) -> None:
+        """Return once the body of the `hold` called `ref` has begun."""
+        self.until(
+            lambda: any(line["ref"] == ref for line in journal.told("began")),
+            f"the tool of {ref}",
+        )
+
+    def until_status(self, run: Run, *statuses: RunStatus) -> None:
+        self.until(
+            lambda: Run.objects.filter(pk=run.pk, status__in=statuses).exists(),
+            f"run {run.pk} {'/'.join(statuses)}",
+        )
+
+    def to_rest(self) -> None:
+        """Review until every run has ended or waits for what nobody decides."""
+
+        def rests() -> bool:
+            self.review()
+            return not self.restless()
+
+        self.until(rests, "rest")
+
+    def restless(self) -> list[str]:
+        """Return what is still to be done, a line for each run."""
+        lines = []
+        for run in self.runs().filter(status__in=OPEN_STATUSES):
+            open_requests = run.requests.filter(status=RequestStatus.PENDING)
+            left = [self.is_left(request) for request in open_requests]
+            waits = run.status == RunStatus.WAITING and left and all(left)
+            if not waits or run.stop_requested_at:
+                lines.append(f"run {run.pk} is {run.status}, {len(left)} requests open")
+        return lines
+
+    # Deciding
+
+    def _decide(self, request: ApprovalRequest) -> None:
+        verdict = self._verdict(request)
+        for name in REVIEWERS:
+            said: dict[str, Any] = {}
+            if verdict == Verdict.ANSWER:
+                said["output"] = OUTPUT
+            elif why_not_always(request) is None:
+                said["always"] = self._chance(request, "always").random() < 0.1
+            try:
+                after = decide(
+                    request.pk,
+                    verdict=verdict,
+                    by=self.person(name),
+                    digest_seen=request.digest,
+                    **said,
+                )
+            except DecisionError:
+                continue  # decided meanwhile, or this person has voted: nothing is told
+            told = {"request": str(request.pk), "verdict": str(verdict), "by": name}
+            journal.tell("acks", what="decide", run=str(request.run_id), **told)
+            if not after.is_pending:
+                return
+
+    def _verdict(self, request: ApprovalRequest) -> Verdict:
+        chance = self._chance(request, "verdict").random()
+        if request.kind == ApprovalRequest.Kind.RECONCILE:
+            thirds = (Verdict.APPROVE, Verdict.ANSWER, Verdict.REJECT)
+            return thirds[int(chance * 3)]
+        return Verdict.APPROVE if chance < 0.75 else Verdict.REJECT
+
+    def _chance(self, request: ApprovalRequest, of: str) -> random.Random:
+        """Return the same chances for the same question, whenever it is asked."""
+        call = f"{request.call_data['arguments']}:{request.call_key}"
+        return random.Random(f"{self._seed}:{call}:{request.revision}:{of}")
+
+
+def source() -> WebhookSource:
+    return WebhookSource.objects.get(slug=agents.KEY)
+
+
+def open_conversations(runs: QuerySet[Run]) -> list[UUID]:
+    """Return the conversations of `runs`, oldest first."""
+    found = Conversation.objects.filter(runs__in=runs).distinct().order_by("id")
+    return list(found.values_list("pk", flat=True))
+
+
+def _named(turns: Sequence[Calls], name: str) -> list[list[tuple[str, Any]]]:
+    return [
+        [(tool, _fill(arguments, name)) for tool, arguments in calls] for calls in turns
+    ]
+
+
+def _fill(arguments: dict[str, Any], name: str) -> dict[str, Any]:
+    return {
+        key: value.replace("{}", name) if isinstance(value, str) else value
+        for key, value in arguments.items()
+    }
