@@ -5,16 +5,18 @@
 #              again on PostgreSQL (TEST_DATABASE_URL), where there is one
 # make check   lint, format, types, migrations, deployment settings
 # make bench   the benchmarks
+# make chaos   kill processes at every write, KILLS= a database, from SEED=
 # make lock    pin the dependencies of pyproject.toml anew (needs uv)
 
 PYTHON ?= python3
 PORT ?= 8000
+KILLS ?= 200
 
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
-.PHONY: setup demo cluster test check bench lock
+.PHONY: setup demo cluster test check bench chaos lock
 
 setup: $(VENV)/installed
 
@@ -52,6 +54,9 @@ check: setup
 bench: setup
 	@for bench in benchmarks/*.py; do \
 		[ ! -e "$$bench" ] || $(BIN)/python "$$bench" || exit 1; done
+
+chaos: setup
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header \

@@ -1,6 +1,7 @@
 """Processes killed at every write, and what must be true afterwards.
 
-agents      an app of agents whose messages say what they are to do
+agents      an app of agents that do what their messages say
+plans       those messages
 journal     what really happened, told outside the database
 kills       where a process is to die, and its end just there
 family      forks of one process that has everything imported

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import django
@@ -18,6 +19,7 @@ import django
 from . import databases
 from .report import table
 
+ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "config.settings",
     "PLACET_APPS": "tests.chaos",
@@ -35,7 +37,7 @@ def main() -> int:
     options = _options()
     print(f"chaos: seed {options.seed}", flush=True)
     if options.database != "both":
-        return _one(options.database, options.kills, options.seed, options.report)
+        return _one(options)
     with tempfile.TemporaryDirectory(prefix="placet-chaos-") as folder:
         return _both(options, Path(folder))
 
@@ -47,6 +49,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--kills", type=int, default=200, help="On each database.")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--story", default="", help="Only this one, or storm.")
     parser.add_argument("--report", type=Path, help="Where to write JSON to.")
     return parser.parse_args()
 
@@ -55,7 +58,8 @@ def _both(options: argparse.Namespace, folder: Path) -> int:
     """Run one process a database at the same time, and print what they report."""
     paths = {kind: folder / f"{kind}.json" for kind in databases.KINDS}
     processes = [
-        start(kind, options.kills, options.seed, path) for kind, path in paths.items()
+        start(kind, options.kills, options.seed, path, options.story)
+        for kind, path in paths.items()
     ]
     codes = [process.wait() for process in processes]
     reports = [json.loads(path.read_text()) for path in paths.values() if path.exists()]
@@ -68,15 +72,31 @@ def _both(options: argparse.Namespace, folder: Path) -> int:
     return max(codes)
 
 
-def start(kind: str, kills: int, seed: int, report: Path) -> subprocess.Popen[bytes]:
+def start(
+    kind: str,
+    kills: int,
+    seed: int,
+    report: Path,
+    story: str = "",
+    environment: Mapping[str, str] = os.environ,
+) -> subprocess.Popen[bytes]:
     """Start the harness on one database in a process of its own."""
     command = [sys.executable, "-m", "tests.chaos", "--database", kind]
     return subprocess.Popen(
-        [*command, f"--kills={kills}", f"--seed={seed}", f"--report={report}"]
+        [
+            *command,
+            f"--kills={kills}",
+            f"--seed={seed}",
+            f"--report={report}",
+            f"--story={story}",
+        ],
+        env=environment,
+        cwd=ROOT,
     )
 
 
-def _one(kind: str, kills: int, seed: int, report: Path | None) -> int:
+def _one(options: argparse.Namespace) -> int:
+    kind: str = options.database
     folder = Path(tempfile.mkdtemp(prefix=f"placet-chaos-{kind}-"))
     data = folder / "data"
     data.mkdir()
@@ -91,9 +111,9 @@ def _one(kind: str, kills: int, seed: int, report: Path | None) -> int:
         django.setup()
         from .harness import run  # its imports need the settings
 
-        done = run(folder, kills, seed)
-    if report:
-        done.save(report)
+        done = run(folder, options.kills, options.seed, options.story)
+    if options.report:
+        done.save(options.report)
     if done.violations:
         print(f"{kind}: {len(done.violations)} violations; see {folder}")
         return 1

@@ -30,38 +30,10 @@ from runs.engine.testing import assistant_message, function_call
 from runs.registry import register
 
 from . import journal, kills
+from .plans import BROKEN, KEY, planned, read_plan
 
-KEY = "chaos"
-GATED = {"pay", "put", "close"}
-IDEMPOTENT = {"put", "look"}
-BROKEN = "broken"
 DONE = "done"
 LOOK_S = 0.005
-
-Calls = Sequence[tuple[str, dict[str, Any]]]
-
-
-def plan(name: str, *turns: Calls, **more: Any) -> str:
-    """Return a message that has the agent make these calls, turn by turn."""
-    return json.dumps({"name": name, "turns": turns, **more})
-
-
-def read_plan(text: object) -> dict[str, Any] | None:
-    """Return the plan that `text` is, if it is one."""
-    try:
-        data = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return data if isinstance(data, dict) and "turns" in data else None
-
-
-def planned(plans: Sequence[dict[str, Any]]) -> Iterator[list[tuple[str, Any]]]:
-    """Yield the calls of each turn, each with its call id."""
-    for number, told in enumerate(plans):
-        for turn, calls in enumerate(told["turns"]):
-            yield [
-                (f"{number}.{turn}.{place}", call) for place, call in enumerate(calls)
-            ]
 
 
 class Planned(Model):
@@ -166,18 +138,15 @@ MODEL = Planned()
 TOOLS = [pay, put, close, send, look, hold]
 clerk = Agent[Any](name="Clerk", tools=[*TOOLS], model=MODEL)
 closer = Agent[Any](name="Closer", tools=[*TOOLS], model=MODEL)
-HANDOFF = "transfer_to_closer"
 
-register(
-    Agent[Any](
-        name="Chaos",
-        tools=[
-            *TOOLS,
-            clerk.as_tool("delegate", "Let the clerk do it."),
-            clerk.as_tool("entrust", "Let the clerk, if it may.", needs_approval=True),
-        ],
-        handoffs=[closer],
-        model=MODEL,
-    ),
-    key=KEY,
+chaos = Agent[Any](
+    name="Chaos",
+    tools=[
+        *TOOLS,
+        clerk.as_tool("delegate", "Let the clerk do it."),
+        clerk.as_tool("entrust", "Let the clerk, if it may.", needs_approval=True),
+    ],
+    handoffs=[closer],
+    model=MODEL,
 )
+register(chaos, key=KEY)

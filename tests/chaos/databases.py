@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -15,6 +16,7 @@ POSTGRESQL = "postgresql"
 KINDS = (SQLITE, POSTGRESQL)
 DEFAULT_URL = "postgresql://postgres@127.0.0.1:5432/placet"
 PATIENCE_S = 5
+PREFIX = "placet_chaos_"
 
 
 class Unreachable(Exception):
@@ -25,10 +27,26 @@ def server_url() -> str:
     return os.environ.get("TEST_DATABASE_URL") or DEFAULT_URL
 
 
+def place() -> str:
+    """Return where the server should be, without what may be secret."""
+    address = urlsplit(server_url())
+    return f"{address.hostname}:{address.port or 5432}"
+
+
+def left_by_the_dead() -> list[str]:
+    """Return the databases of harnesses of this machine that have ended."""
+    names = _ask("SELECT datname FROM pg_database", "")
+    ours = [name for (name,) in names if name.startswith(PREFIX)]
+    alive = [f"{PREFIX}{pid}" for pid in os.listdir("/proc")]
+    return sorted(set(ours) - set(alive))
+
+
 @contextmanager
 def postgresql() -> Iterator[str]:
     """Yield the address of a fresh database. Raises Unreachable."""
-    name = f"placet_chaos_{os.getpid()}"
+    name = f"{PREFIX}{os.getpid()}"
+    for abandoned in left_by_the_dead():
+        _ask("DROP DATABASE IF EXISTS {} WITH (FORCE)", abandoned)
     _ask("CREATE DATABASE {}", name)
     try:
         yield urlunsplit(urlsplit(server_url())._replace(path=f"/{name}"))
@@ -53,12 +71,14 @@ def drop_connections(url: str, share: float, chance: float) -> int:
     return len(chosen)
 
 
-def _ask(command: str, name: str) -> None:
+def _ask(command: LiteralString, name: str) -> list[tuple[str, ...]]:
     admin = urlunsplit(urlsplit(server_url())._replace(path="/postgres"))
     try:
         with psycopg.connect(
             admin, autocommit=True, connect_timeout=PATIENCE_S
         ) as server:
-            server.execute(sql.SQL(command).format(sql.Identifier(name)))
+            query = sql.SQL(command)
+            told = server.execute(query.format(sql.Identifier(name)) if name else query)
+            return told.fetchall() if told.description else []
     except psycopg.OperationalError as error:
-        raise Unreachable(f"No PostgreSQL at {server_url()}: {error}") from error
+        raise Unreachable(f"No PostgreSQL at {place()}: {error}") from error

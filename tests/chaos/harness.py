@@ -6,8 +6,10 @@ import gc
 import json
 import os
 import time
+from importlib import import_module
 from pathlib import Path
 
+from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connection
@@ -19,10 +21,11 @@ from runs.models import Run, RunEvent, WebhookSource
 from runs.transactions import WRITES
 from runs.webhooks.sources import make_secret
 
-from . import agents, journal
+from . import journal, plans
 from .family import fork
 from .report import Report
-from .storm import Storm
+from .scenarios import SCENARIOS
+from .storm import STORM, Storm
 from .sweep import Sweep
 from .web import OPERATOR, REVIEWERS
 
@@ -30,21 +33,39 @@ SWEPT = 0.55
 """The share of all kills that are at a write on purpose; the storm has the rest."""
 
 
-def run(folder: Path, kills: int, seed: int) -> Report:
-    """Kill about `kills` times on the database of the settings."""
+def run(folder: Path, kills: int, seed: int, story: str = "") -> Report:
+    """Kill about `kills` times on the database of the settings.
+
+    With `story`, in that one alone: "storm" or the name of a scenario.
+    """
     began = time.monotonic()
     registry.all_agents()
     gc.freeze()  # a child that collects would copy all of it
     told = folder / "database.json"
     _child(folder, "prepare", lambda: _prepare(told))
     report = Report(database=json.loads(told.read_text()), seed=seed)
-    report.writes = set(WRITES)
-    Sweep(folder, seed, report).run(int(kills * SWEPT))
-    Storm(folder, seed, report, os.environ["DATABASE_URL"]).run(kills - report.kills)
+    report.writes = all_writes()
+    told_of = [one for one in SCENARIOS if story in ("", one.name)]
+    swept = kills if story else int(kills * SWEPT)
+    Sweep(folder, seed, report, told_of).run(swept if told_of else 0)
+    if story in ("", STORM):
+        storm = Storm(folder, seed, report, os.environ["DATABASE_URL"])
+        storm.run(kills - report.kills)
     _child(folder, "count", lambda: told.write_text(json.dumps(_counts())))
     report.counts = json.loads(told.read_text())
     report.seconds = time.monotonic() - began
     return report
+
+
+def all_writes() -> set[str]:
+    """Return the name of every write, after importing whatever has one."""
+    for app in ("runs", "approvals"):
+        root = Path(apps.get_app_config(app).path)
+        for path in root.rglob("*.py"):
+            if "@write\n" in path.read_text():
+                inside = path.relative_to(root.parent).with_suffix("")
+                import_module(".".join(inside.parts))
+    return set(WRITES)
 
 
 def _child(folder: Path, name: str, job: object) -> None:
@@ -63,9 +84,9 @@ def _prepare(told: Path) -> None:
     ):
         User.objects.create_user(name).groups.add(Group.objects.get(name=group))
     WebhookSource.objects.create(
-        slug=agents.KEY,
+        slug=plans.KEY,
         name="Chaos",
-        agent_key=agents.KEY,
+        agent_key=plans.KEY,
         template="{{ body.text }}",
         secret=make_secret(),
         created_at=timezone.now(),

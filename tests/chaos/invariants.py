@@ -32,7 +32,7 @@ from runs.models import (
 )
 from runs.services import saved_states
 
-from . import agents, journal
+from . import journal, plans
 from .web import Web
 
 Line = dict[str, Any]
@@ -128,7 +128,7 @@ def ends_once(told: Told) -> Iterator[str]:
 def ends_as_it_may(told: Told) -> Iterator[str]:
     """Only a broken model fails a run, and only a stop cancels one."""
     run = told.run
-    if run.status == RunStatus.FAILED and agents.BROKEN not in run.error:
+    if run.status == RunStatus.FAILED and plans.BROKEN not in run.error:
         yield f"it failed: {run.error}"
     if (run.status == RunStatus.CANCELLED) != (run.stop_requested_at is not None):
         yield f"it is {run.status}, stop requested at {run.stop_requested_at}"
@@ -182,13 +182,13 @@ def does_all_of_its_plan(told: Told) -> Iterator[str]:
     calls |= {_key(event, data): data for event, data in told.items("handoff_call")}
     if missing := calls.keys() - outputs:
         yield f"calls without an output: {sorted(missing)}"
-    plans = [
+    told_to = [
         plan
         for event, data in told.items("input")
-        if not event.frame and (plan := agents.read_plan(data["raw"].get("content")))
+        if not event.frame and (plan := plans.read_plan(data["raw"].get("content")))
     ]
     if told.run.previous_id is None:
-        wanted = {key for turn in agents.planned(plans) for key, _ in turn}
+        wanted = {key for turn in plans.planned(told_to) for key, _ in turn}
         made = {key for key in calls if "/" not in key}
         if wanted != made:
             yield f"its plan is {sorted(wanted)}, its calls are {sorted(made)}"
@@ -198,8 +198,8 @@ def does_all_of_its_plan(told: Told) -> Iterator[str]:
 
 def _does_all_of_its_frame(key: str, calls: dict[str, Line]) -> Iterator[str]:
     arguments = json.loads(calls[key]["raw"]["arguments"])
-    plan = agents.read_plan(arguments["input"])
-    planned = agents.planned([plan] if plan else [])
+    plan = plans.read_plan(arguments["input"])
+    planned = plans.planned([plan] if plan else [])
     wanted = {f"{key}/{inner}" for turn in planned for inner, _ in turn}
     made = {made for made in calls if made.startswith(f"{key}/")}
     if wanted != made:
@@ -237,7 +237,7 @@ def effects_are_claimed(told: Told) -> Iterator[str]:
 def effects_are_approved(told: Told) -> Iterator[str]:
     """No gated effect without a Decision that approves exactly it, made before it."""
     for key, effects in _effects_by_call(told).items():
-        if effects[0]["tool"] not in agents.GATED or key not in told.executions:
+        if effects[0]["tool"] not in plans.GATED or key not in told.executions:
             continue
         execution = told.executions[key]
         by = {decision.pk: decision for decision in told.decisions}
@@ -262,8 +262,8 @@ def effects_happen_once(told: Told) -> Iterator[str]:
     """
     for key, effects in _effects_by_call(told).items():
         tool = effects[0]["tool"]
-        permits = _permits(told, key, gated=tool in agents.GATED)
-        if tool in agents.IDEMPOTENT:
+        permits = _permits(told, key, gated=tool in plans.GATED)
+        if tool in plans.IDEMPOTENT:
             permits = permits[:1] * len(effects)
         for nth, effect in enumerate(sorted(effects, key=lambda line: line["at"])):
             if nth >= len(permits):
@@ -278,7 +278,7 @@ def outcomes_are_true(told: Told) -> Iterator[str]:
     frames = {event.frame for event in told.events if event.frame}
     for key, execution in told.executions.items():
         succeeded = execution.status == ToolExecution.Status.SUCCEEDED
-        is_ours = execution.tool in {tool.name for tool in agents.TOOLS}
+        is_ours = execution.tool in plans.TOOLS
         if succeeded and is_ours and key not in frames and not effects.get(key):
             by_person = _answered(told, key)
             if not by_person:

@@ -19,10 +19,11 @@ from runs.models import RunStatus
 from runs.services import lease as leases
 from runs.services import saved_states
 from runs.services.prune import prune_states
+from runs.services.record import open_conversation
 from runs.webhooks import sources
 
-from . import agents, journal, kills
-from .web import Web, source
+from . import journal, kills, plans
+from .web import OPERATOR, Web, source
 
 Story = Callable[[Web], None]
 
@@ -71,19 +72,19 @@ def calls(web: Web) -> None:
 @scenario()
 def frames(web: Web) -> None:
     """An agent as a tool, another that is gated, and a handoff."""
-    inner = agents.plan(
+    inner = plans.plan(
         "{}-inner",
         [("send", {"ref": "{}h"}), ("pay", {"ref": "{}i", "eur": 1})],
         [("put", {"ref": "{}j"})],
     )
-    gated = agents.plan("{}-gated", [("pay", {"ref": "{}k", "eur": 2})])
+    gated = plans.plan("{}-gated", [("pay", {"ref": "{}k", "eur": 2})])
     web.start(
         [
             ("delegate", {"input": inner}),
             ("entrust", {"input": gated}),
             ("send", {"ref": "{}l"}),
         ],
-        [(agents.HANDOFF, {})],
+        [(plans.HANDOFF, {})],
         [("pay", {"ref": "{}m", "eur": 3}), ("send", {"ref": "{}n"})],
     )
     web.to_rest()
@@ -130,7 +131,7 @@ def _resume(web: Web) -> None:
 def failed_and_resumed(web: Web) -> None:
     run = web.start([("pay", {"ref": "{}a", "eur": 1})])
     web.to_rest()
-    web.start([("send", {"ref": "{}b"})], **{agents.BROKEN: True})
+    web.start([("send", {"ref": "{}b"})], **{plans.BROKEN: True})
     run = web.runs().exclude(pk=run.pk).get()
     web.until_status(run, RunStatus.FAILED)
     _resume(web)
@@ -190,7 +191,7 @@ def holder_found_dead(web: Web) -> None:
 
 
 def _deliver(web: Web) -> None:
-    text = agents.plan(f"{web.name}-hook", [("pay", {"ref": f"{web.name}a", "eur": 1})])
+    text = plans.plan(f"{web.name}-hook", [("pay", {"ref": f"{web.name}a", "eur": 1})])
     web.deliver(f"id-{web.name}", text)
     web.deliver(f"id-{web.name}", text)
 
@@ -223,3 +224,13 @@ def pruned(web: Web) -> None:
     web.start([("pay", {"ref": "{}a", "eur": 1})])
     web.to_rest()
     _prune(web)
+
+
+@scenario()
+def recorded(web: Web) -> None:
+    """Items that no run made are kept in a conversation, which then goes on."""
+    conversation = open_conversation(plans.KEY, owner=web.person(OPERATOR))
+    web.record(conversation.pk, [{"role": "user", "content": f"{web.name} one"}])
+    web.record(conversation.pk, [{"role": "user", "content": f"{web.name} two"}])
+    web.say(conversation.pk, [("send", {"ref": "{}a"})])
+    web.to_rest()

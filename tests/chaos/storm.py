@@ -26,7 +26,7 @@ from approvals.errors import DecisionError
 from runs.errors import RunError
 from runs.models import OPEN_STATUSES, Run, RunStatus
 
-from . import agents, databases, journal, kills, player
+from . import databases, journal, kills, plans, player
 from .family import KILLED, Child, fork
 from .kills import ANYWHERE, BODY, MOMENTS, Rule
 from .report import Report
@@ -40,6 +40,7 @@ TICK_S = 0.02
 DROP_EVERY_S = 1.0
 SECONDS_A_KILL = 5.0
 WEB = "web"
+STORM = "storm"
 
 
 @dataclass(eq=False)
@@ -65,7 +66,7 @@ class Storm:
         self._since = time.time()
         self._fates: dict[str, Fate] = {}
         self._drop_at = 0.0
-        journal.keep_in(folder / "storm")
+        journal.keep_in(folder / STORM)
 
     def run(self, count: int) -> None:
         """Kill `count` times or more, then see that the world comes to rest."""
@@ -164,7 +165,7 @@ class Storm:
 
     def _calm(self) -> None:
         told = self._folder / "calm.json"
-        nothing = Scenario(name="storm", story=lambda web: None)
+        nothing = Scenario(name=STORM, story=lambda web: None)
         web = partial(Web, "calm", seed=self._seed, since=self._since, leaves=True)
         paused = frozenset(self._report.paused)
         child = fork(
@@ -222,7 +223,7 @@ class People:
         if kind < 0.1:
             self._deliver()
         elif kind < 0.2:
-            self._web.start(*self._turns(), **{agents.BROKEN: True})
+            self._web.start(*self._turns(), **{plans.BROKEN: True})
         else:
             self._web.start(*self._turns())
 
@@ -255,7 +256,7 @@ class People:
         )
         return Run.objects.get(pk=self._chance.choice(found)) if found else None
 
-    def _turns(self) -> list[agents.Calls]:
+    def _turns(self) -> list[plans.Calls]:
         count = self._chance.randint(1, 3)
         return [list(self._calls(f"{turn}", depth=0)) for turn in range(count)]
 
@@ -268,7 +269,7 @@ class People:
             if tool == "delegate":
                 if depth == 0:
                     inner = list(self._calls(f"{at}-{number}", depth=1))
-                    yield tool, {"input": agents.plan(ref, inner)}
+                    yield tool, {"input": plans.plan(ref, inner)}
             elif tool == "pay":
                 yield tool, {"ref": ref, "eur": self._chance.randint(1, 9)}
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,10 +34,17 @@ class Place:
 
 
 class Sweep:
-    def __init__(self, folder: Path, seed: int, report: Report) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        report: Report,
+        scenarios: Sequence[Scenario] = SCENARIOS,
+    ) -> None:
         self._folder = folder
         self._seed = seed
         self._report = report
+        self._scenarios = scenarios
         self._count = 0
 
     def run(self, count: int) -> None:
@@ -54,7 +61,7 @@ class Sweep:
 
     def _census(self) -> Iterator[Place]:
         """Tell each story undisturbed; yield every place it can be killed at."""
-        for scenario in SCENARIOS:
+        for scenario in self._scenarios:
             for when, point, times in self._tell(scenario):
                 self._report.reached.add(point)
                 for nth in range(1, times + 1):

@@ -24,10 +24,11 @@ from approvals.services import decide
 from runs import services
 from runs.models import OPEN_STATUSES, Conversation, Run, RunStatus, WebhookSource
 from runs.services import saved_states
+from runs.services.record import record_items
 from runs.webhooks import receive, sources
 
-from . import agents, journal
-from .agents import Calls
+from . import journal, plans
+from .plans import Calls
 
 REVIEWERS = ("ada", "cyd")
 OPERATOR = "bob"
@@ -57,12 +58,12 @@ class Web:
         """Return a plan of a name of its own; `{}` in its texts stands for the name."""
         self._count += 1
         name = f"{self.name}-{self._count}"
-        return agents.plan(name, *_named(turns, name), **more)
+        return plans.plan(name, *_named(turns, name), **more)
 
     def start(self, *turns: Calls, **more: Any) -> Run:
         text = self.plan(*turns, **more)
         run = services.start_run(
-            agents.KEY, text, trigger=Run.Trigger.PAGE, requester=self.person(OPERATOR)
+            plans.KEY, text, trigger=Run.Trigger.PAGE, requester=self.person(OPERATOR)
         )
         journal.tell("acks", what="start", run=str(run.pk), text=text)
         return run
@@ -72,6 +73,10 @@ class Web:
         run = services.send_message(conversation, text, by=self.person(OPERATOR))
         journal.tell("acks", what="say", run=str(run.pk), text=text)
         return run
+
+    def record(self, conversation: UUID, items: list[dict[str, Any]]) -> None:
+        run = record_items(conversation, items)
+        journal.tell("acks", what="start", run=str(run.pk), text=items[-1]["content"])
 
     def stop(self, run: Run) -> None:
         services.stop_run(run.pk, by=self.person(OPERATOR))
@@ -212,7 +217,7 @@ class Web:
 
 
 def source() -> WebhookSource:
-    return WebhookSource.objects.get(slug=agents.KEY)
+    return WebhookSource.objects.get(slug=plans.KEY)
 
 
 def open_conversations(runs: QuerySet[Run]) -> list[UUID]:
