@@ -81,7 +81,7 @@ def _next_turn(plans: Sequence[dict[str, Any]], called: set[Any]) -> Iterator[An
 
 
 def _happen(ctx: ToolContext[Any], **arguments: Any) -> str:
-    kills.in_body("before")
+    kills.in_body(ctx.tool_name, "before")
     journal.tell(
         "effects",
         tool=ctx.tool_name,
@@ -89,7 +89,7 @@ def _happen(ctx: ToolContext[Any], **arguments: Any) -> str:
         key=ctx.idempotency_key,
         arguments=arguments,
     )
-    kills.in_body("after")
+    kills.in_body(ctx.tool_name, "after")
     return f"{ctx.tool_name} {json.dumps(arguments)}"
 
 

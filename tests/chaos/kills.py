@@ -20,14 +20,14 @@ from . import journal
 When = Literal["before", "after"]
 MOMENTS: tuple[When, When] = ("before", "after")
 ANYWHERE = ""
-BODY = "the body of a tool"
-"""A point beside the writes: between its claim and the record of its outcome."""
+BODY = "the body of "
+"""With a tool's name a point: between its claim and the record of its outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     point: str
-    """The name of a write, BODY, or ANYWHERE."""
+    """The name of a write, BODY and a tool, or ANYWHERE."""
     when: When
     nth: int = 1
 
@@ -71,5 +71,5 @@ def set_watch(child: str, rule: Rule | None) -> Watch:
     return watch
 
 
-def in_body(when: When) -> None:
-    watch(when, (BODY,))
+def in_body(tool: str, when: When) -> None:
+    watch(when, (f"{BODY}{tool}",))

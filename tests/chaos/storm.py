@@ -120,8 +120,9 @@ class Storm:
     def _rule(self) -> Rule | None:
         if self._chance.random() < 0.4:
             return None
-        point = ANYWHERE if self._chance.random() < 0.8 else BODY
-        last = 60 if point == ANYWHERE else 5
+        point, last = ANYWHERE, 60
+        if self._chance.random() < 0.25:
+            point, last = BODY + self._chance.choice(sorted(plans.TOOLS)), 3
         return Rule(
             point=point,
             when=self._chance.choice(MOMENTS),
