@@ -36,6 +36,8 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     """Rows and lines there were in the end."""
     seconds: float = 0.0
+    processor_seconds: float = 0.0
+    """What it and all its children used of a processor."""
 
     @property
     def kills(self) -> int:
@@ -70,6 +72,7 @@ class Report:
                     "writes": sorted(self.writes),
                     "counts": self.counts,
                     "seconds": round(self.seconds, 1),
+                    "processor_seconds": round(self.processor_seconds, 1),
                 },
                 indent=1,
             )
@@ -87,6 +90,7 @@ def table(reports: list[dict[str, Any]]) -> str:
         ("connections cut", "dropped"),
         ("seed", "seed"),
         ("seconds", "seconds"),
+        ("seconds of a processor", "processor_seconds"),
     ):
         lines.append(_row(title, [report[key] for report in reports]))
     for title in sorted({name for report in reports for name in report["counts"]}):
