@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "PLACET_LEASE_S": "1.5",
     "PLACET_SWEEP_S": "0.1",
     "PLACET_STOP_GRACE_S": "5",
-    "PLACET_POOL": "5",
+    "PLACET_POOL": "10",
     "PLACET_LOG_LEVEL": "WARNING",
     "REDIS_URL": "",
 }

@@ -7,22 +7,27 @@ what nobody was told is done, and lets the world go on.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
 from django.utils import timezone
 
+from runs.journal import open_calls
+from runs.loading import load
 from runs.models import RunStatus
 from runs.services import lease as leases
-from runs.services import saved_states
+from runs.services import saved_states, steps
 from runs.services.prune import prune_states
 from runs.services.record import open_conversation
 from runs.webhooks import sources
 
 from . import journal, kills, plans
+from .runners import beside_runners
 from .web import OPERATOR, Web, source
 
 Story = Callable[[Web], None]
@@ -180,6 +185,11 @@ def _dead_holder(web: Web) -> None:
     run = web.start([("pay", {"ref": "{}a", "eur": 1})])
     owner = f"1-{web.name}"
     leases.take(run.pk, owner)
+    _leave_a_mark(owner)
+
+
+def _leave_a_mark(owner: str) -> None:
+    """Leave what a process that has died leaves: a mark that nobody holds."""
     folder = settings.DATA_DIR / "runners"
     folder.mkdir(exist_ok=True)
     (folder / owner).touch()
@@ -187,6 +197,29 @@ def _dead_holder(web: Web) -> None:
 
 @scenario(before=_dead_holder)
 def holder_found_dead(web: Web) -> None:
+    web.to_rest()
+
+
+def _given_back(web: Web) -> None:
+    """Have a process take an approved call with its run, think better of it, and die.
+
+    A runner does so where it is told to leave between the two; here without one.
+    """
+    run = web.start([("close", {"ref": "{}a"})])
+    asyncio.run(beside_runners(partial(web.until_status, run, RunStatus.WAITING)))
+    web.review()
+    loaded = load(run.pk)
+    seen = steps.Seen(
+        last_seq=loaded.last_seq, calls=open_calls(loaded.state), undecided=[]
+    )
+    owner = f"1-{web.name}"
+    if begun := steps.begin(run.pk, owner, seen):
+        steps.give_back(begun.lease, list(begun.claims))
+    _leave_a_mark(owner)
+
+
+@scenario(before=_given_back)
+def claims_given_back(web: Web) -> None:
     web.to_rest()
 
 
