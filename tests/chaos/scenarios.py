@@ -17,7 +17,7 @@ from functools import partial
 from django.conf import settings
 from django.utils import timezone
 
-from runs.journal import open_calls
+from runs.journal import gated_calls, open_calls
 from runs.loading import load
 from runs.models import RunStatus
 from runs.services import lease as leases
@@ -27,6 +27,7 @@ from runs.services.record import open_conversation
 from runs.webhooks import sources
 
 from . import journal, kills, plans
+from .plans import Calls
 from .runners import beside_runners
 from .web import OPERATOR, Web, source
 
@@ -200,26 +201,27 @@ def holder_found_dead(web: Web) -> None:
     web.to_rest()
 
 
-def _given_back(web: Web) -> None:
-    """Have a process take an approved call with its run, think better of it, and die.
+def _taken_and_left(web: Web) -> None:
+    """Have a process take a run, change its mind about a claim, and die.
 
-    A runner does so where it is told to leave between the two; here without one.
+    A runner writes these only where something has changed while it looked.
     """
-    run = web.start([("close", {"ref": "{}a"})])
+    calls: Calls = [("close", {"ref": "{}a"}), ("pay", {"ref": "{}b", "eur": 1})]
+    run = web.start(calls)
     asyncio.run(beside_runners(partial(web.until_status, run, RunStatus.WAITING)))
-    web.review()
-    loaded = load(run.pk)
+    web.decide(web.pending()[0])
+    owner, loaded = f"1-{web.name}", load(run.pk)
     seen = steps.Seen(
         last_seq=loaded.last_seq, calls=open_calls(loaded.state), undecided=[]
     )
-    owner = f"1-{web.name}"
     if begun := steps.begin(run.pk, owner, seen):
+        steps.propose(begun.lease, gated_calls(loaded.state))
         steps.give_back(begun.lease, list(begun.claims))
     _leave_a_mark(owner)
 
 
-@scenario(before=_given_back)
-def claims_given_back(web: Web) -> None:
+@scenario(before=_taken_and_left)
+def taken_and_left(web: Web) -> None:
     web.to_rest()
 
 

@@ -22,6 +22,7 @@ from .scenarios import SCENARIOS, Scenario
 from .web import Web
 
 PATIENCE_S = 60.0
+ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +53,10 @@ class Sweep:
         places = list(self._census())
         random.Random(self._seed).shuffle(places)
         # The first time is the surest to come again: later ones hang on the moment.
-        for place in sorted(places, key=lambda place: place.rule.nth):
+        surest = sorted(places, key=lambda place: place.rule.nth)
+        for place in surest * ROUNDS:
             if not self._report.killed[place.rule.point, place.rule.when]:
                 self._kill(place)
-                places.remove(place)
         for place in places[: max(0, count - self._report.kills)]:
             self._kill(place)
 

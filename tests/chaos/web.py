@@ -17,10 +17,10 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
+from approvals import services as desk
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest, RequestStatus, Verdict
 from approvals.policies import why_not_always
-from approvals.services import decide
 from runs import services
 from runs.models import OPEN_STATUSES, Conversation, Run, RunStatus, WebhookSource
 from runs.services import saved_states
@@ -115,7 +115,7 @@ class Web:
         """Decide once what waits, as the seed will have it."""
         for request in self.pending():
             if not self.is_left(request):
-                self._decide(request)
+                self.decide(request)
 
     # Looking
 
@@ -180,7 +180,7 @@ class Web:
 
     # Deciding
 
-    def _decide(self, request: ApprovalRequest) -> None:
+    def decide(self, request: ApprovalRequest) -> None:
         verdict = self._verdict(request)
         for name in REVIEWERS:
             said: dict[str, Any] = {}
@@ -189,7 +189,7 @@ class Web:
             elif why_not_always(request) is None:
                 said["always"] = self._chance(request, "always").random() < 0.1
             try:
-                after = decide(
+                after = desk.decide(
                     request.pk,
                     verdict=verdict,
                     by=self.person(name),
