@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from django.db import OperationalError
 from procrastinate import App, JobContext, PsycopgConnector
 from procrastinate.contrib.django import app, connector_params
 from procrastinate.exceptions import ConnectorException
@@ -56,7 +57,11 @@ async def recover_jobs(context: JobContext, timestamp: int) -> None:
 
 
 def wake(run_id: UUID, at: datetime | None = None) -> None:
-    look_at.configure(schedule_at=at).defer(run_id=str(run_id))
+    try:
+        look_at.configure(schedule_at=at).defer(run_id=str(run_id))
+    except ConnectorException as error:
+        # What has lost its database is not what is wrong with a run.
+        raise OperationalError("A wake-up could not be stored.") from error
     if at is None:
         embedded.wake(run_id)  # a runner in this very process need not wait for the job
 

@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest
@@ -63,6 +64,13 @@ def backends() -> list[int]:
             jobs.APPLICATION_NAME,
         )
     ]
+
+
+def end_backend(pid: int) -> None:
+    """Cut the connection that this process of the server serves."""
+    maintenance = servers.database_url("postgres")
+    with psycopg.connect(maintenance, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
 
 @pytest.fixture
@@ -124,6 +132,17 @@ def test_a_wake_up_is_undone_with_its_transaction(told: list[UUID]) -> None:
 
     assert waiting_jobs() == []
     assert told == []
+
+
+def test_a_wake_up_on_a_lost_connection_is_told_as_any_lost_database() -> None:
+    def wake_on_a_lost_connection() -> None:
+        with transaction.atomic():
+            [(pid,)] = rows("SELECT pg_backend_pid()")
+            end_backend(pid)
+            jobs.wake(uuid4())
+
+    with pytest.raises(OperationalError, match="could not be stored"):
+        wake_on_a_lost_connection()
 
 
 def test_a_wake_up_for_later_waits_until_then(told: list[UUID]) -> None:
