@@ -16,6 +16,8 @@ from pathlib import Path
 
 import django
 
+from tests import servers
+
 from . import databases
 from .report import table
 
@@ -104,10 +106,9 @@ def _one(options: argparse.Namespace) -> int:
     os.environ["DATABASE_URL"] = ""
     with contextlib.ExitStack() as stack:
         if kind == databases.POSTGRESQL:
-            try:
-                os.environ["DATABASE_URL"] = stack.enter_context(databases.postgresql())
-            except databases.Unreachable as error:
-                return _left_out(error)
+            if fault := servers.postgresql_fault():
+                return _left_out(fault)
+            os.environ["DATABASE_URL"] = stack.enter_context(databases.postgresql())
         django.setup()
         from .harness import run  # its imports need the settings
 
@@ -121,10 +122,9 @@ def _one(options: argparse.Namespace) -> int:
     return 0
 
 
-def _left_out(error: Exception) -> int:
-    """PostgreSQL may be missing on a person's machine, and not in CI."""
-    print(f"chaos: PostgreSQL is left out. {error}")
-    return int(os.environ.get("CI") == "true")
+def _left_out(fault: str) -> int:
+    print(f"chaos: PostgreSQL is left out. {fault}")
+    return int(servers.REQUIRED)
 
 
 if __name__ == "__main__":

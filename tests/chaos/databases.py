@@ -1,57 +1,31 @@
-"""A database of the harness's own, made and dropped; none of anybody else's."""
+"""A database of the harness's own, made and dropped."""
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import LiteralString
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
 
+from tests import servers
+
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
 KINDS = (SQLITE, POSTGRESQL)
-DEFAULT_URL = "postgresql://postgres@127.0.0.1:5432/placet"
-PATIENCE_S = 5
-PREFIX = "placet_chaos_"
-
-
-class Unreachable(Exception):
-    """There is no PostgreSQL at the address; the text says so."""
-
-
-def server_url() -> str:
-    return os.environ.get("TEST_DATABASE_URL") or DEFAULT_URL
-
-
-def place() -> str:
-    """Return where the server should be, without what may be secret."""
-    address = urlsplit(server_url())
-    return f"{address.hostname}:{address.port or 5432}"
-
-
-def left_by_the_dead() -> list[str]:
-    """Return the databases of harnesses of this machine that have ended."""
-    names = _ask("SELECT datname FROM pg_database", "")
-    ours = [name for (name,) in names if name.startswith(PREFIX)]
-    alive = [f"{PREFIX}{pid}" for pid in os.listdir("/proc")]
-    return sorted(set(ours) - set(alive))
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Yield the address of a fresh database. Raises Unreachable."""
-    name = f"{PREFIX}{os.getpid()}"
-    for abandoned in left_by_the_dead():
-        _ask("DROP DATABASE IF EXISTS {} WITH (FORCE)", abandoned)
+    """Yield the address of a fresh database; it is dropped in the end."""
+    name = f"placet_chaos_{uuid.uuid4().hex[:12]}"
     _ask("CREATE DATABASE {}", name)
     try:
-        yield urlunsplit(urlsplit(server_url())._replace(path=f"/{name}"))
+        yield servers.database_url(name)
     finally:
-        _ask("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        _ask("DROP DATABASE {} WITH (FORCE)", name)
 
 
 def drop_connections(url: str, share: float, chance: float) -> int:
@@ -59,7 +33,7 @@ def drop_connections(url: str, share: float, chance: float) -> int:
 
     `share` of those there are, beginning at `chance`, both from 0 to 1.
     """
-    with psycopg.connect(url, autocommit=True, connect_timeout=PATIENCE_S) as own:
+    with psycopg.connect(url, autocommit=True) as own:
         pids = own.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
             "AND pid <> pg_backend_pid() ORDER BY pid"
@@ -71,14 +45,7 @@ def drop_connections(url: str, share: float, chance: float) -> int:
     return len(chosen)
 
 
-def _ask(command: LiteralString, name: str) -> list[tuple[str, ...]]:
-    admin = urlunsplit(urlsplit(server_url())._replace(path="/postgres"))
-    try:
-        with psycopg.connect(
-            admin, autocommit=True, connect_timeout=PATIENCE_S
-        ) as server:
-            query = sql.SQL(command)
-            told = server.execute(query.format(sql.Identifier(name)) if name else query)
-            return told.fetchall() if told.description else []
-    except psycopg.OperationalError as error:
-        raise Unreachable(f"No PostgreSQL at {place()}: {error}") from error
+def _ask(command: LiteralString, name: str) -> None:
+    maintenance = servers.database_url("postgres")
+    with psycopg.connect(maintenance, autocommit=True) as server:
+        server.execute(sql.SQL(command).format(sql.Identifier(name)))
