@@ -28,7 +28,8 @@ FULL = {"sqlite": 0.8, "postgresql": 0.85}
 def measure() -> None:
     folder = set_up()
     from django.db import connection
-    from side_by_side import SLICES, print_bar, print_head
+    from report import print_bar, print_head
+    from side_by_side import SLICES
 
     from runs import codec, services
     from runs.db import Database

@@ -58,9 +58,10 @@ def compare(make: MakeStage, share: float) -> None:
                 return
             session = stage.output("fill_queue", str(count), "--pending", str(share))
             servers.append(Server(_serving(stack, stage), session.strip()))
+            database = stage.database
         few, many = _measured(*servers)
     print(
-        f"{stage.database}, {share:.0%} of them waiting: "
+        f"{database}, {share:.0%} of them waiting: "
         f"{few:.1f} ms at {FEW:,}, {many:.1f} ms at {MANY:,}"
     )
     print_bar("p50 at 1,000,000 beside 10,000", many / few, AT_MOST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.db import connection, models
 
@@ -56,20 +57,21 @@ def multiply(row: models.Model, count: int, **columns: str) -> None:
     """
     fields = row._meta.local_concrete_fields
     own = [field for field in fields if not isinstance(field, models.AutoField)]
-    chosen = [columns.get(field.column, "%s") for field in own]
+    names = [str(field.column) for field in own]
+    chosen = [columns.get(name, "%s") for name in names]
     values = [_stored(row, field) for field in own if field.column not in columns]
     numbers = NUMBERS[connection.vendor].format(count=count)
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH RECURSIVE numbers(i) AS ({numbers}) "  # noqa: S608  all our own
             f"INSERT INTO {row._meta.db_table} "
-            f"({', '.join(field.column for field in own)}) "
+            f"({', '.join(names)}) "
             f"SELECT {', '.join(chosen)} FROM numbers",
             values,
         )
 
 
-def _stored(row: models.Model, field: models.Field[object, object]) -> object:
+def _stored(row: models.Model, field: models.Field[object, object]) -> Any:
     value = getattr(row, field.attname)
     prepare: Callable[..., object] = field.get_db_prep_save
     return prepare(value, connection=connection)
