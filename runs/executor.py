@@ -108,8 +108,8 @@ class Executor:
 
     concurrency: int
     _held: dict[UUID, Execution] = field(default_factory=dict, init=False)
-    _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict, init=False)
-    _abandoned: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _tasks: dict[UUID, asyncio.Task[bool]] = field(default_factory=dict, init=False)
+    _abandoned: set[asyncio.Task[bool]] = field(default_factory=set, init=False)
     _db: Database = field(default_factory=Database, init=False)
     _presence: Presence = field(default_factory=Presence, init=False)
     _leaving: bool = field(default=False, init=False)
@@ -173,17 +173,17 @@ class Executor:
         elif run_id in self._tasks or not self._room():
             self._look_again.set()
         else:
-            self._begin(run_id)
+            self._begin(run_id, peek=True)
 
     def _room(self) -> int:
         """Return how many more runs this process may drive now."""
         return 0 if self._leaving else self.concurrency - len(self._tasks)
 
-    def _begin(self, run_id: UUID) -> None:
+    def _begin(self, run_id: UUID, *, peek: bool = False) -> None:
         # Not in the context of a page whose commit woke the run: its language, its time
         # zone and the thread it waits for are its own.
         context = self._context.copy()
-        task = self._loop.create_task(self._work(run_id), context=context)
+        task = self._loop.create_task(self._work(run_id, peek), context=context)
         self._tasks[run_id] = task
         task.add_done_callback(partial(self._ended, run_id))
 
@@ -239,12 +239,19 @@ class Executor:
         del self._held[news.run_id]
         self._abandoned.add(self._tasks.pop(news.run_id))
 
-    def _ended(self, run_id: UUID, task: asyncio.Task[None]) -> None:
+    def _ended(self, run_id: UUID, task: asyncio.Task[bool]) -> None:
         self._abandoned.discard(task)
         if self._tasks.get(run_id) is task:
             del self._tasks[run_id]
             self._held.pop(run_id, None)
-        self._look_again.set()
+        if task.cancelled():
+            return
+        if error := task.exception():
+            logger.error(
+                "A run was left", extra={"run_id": str(run_id)}, exc_info=error
+            )
+        elif task.result():
+            self._look_again.set()  # there is room for another
 
     @property
     def name(self) -> str:
@@ -257,17 +264,22 @@ class Executor:
 
     # Driving one run
 
-    async def _work(self, run_id: UUID) -> None:
+    async def _work(self, run_id: UUID, peek: bool) -> bool:
+        """Take the run and drive it; False when it was not to be had.
+
+        With `peek` it is read first, so that what was approved is claimed at once. Not
+        where all runners look at the same runs, of which each gets a few.
+        """
         try:
-            loaded = await self._peek(run_id)
+            loaded = await self._peek(run_id) if peek else None
             begun = await self._db.write(
                 run_id, steps.begin, run_id, self._presence.owner, _seen(loaded)
             )
         except DatabaseError:
             logger.exception("A run was not taken", extra={"run_id": str(run_id)})
-            return
+            return False
         if begun is None:
-            return
+            return False
         lease = begun.lease
         execution = Execution(
             lease, DurableGate(lease, self._db, begun.verdicts), claims=begun.claims
@@ -282,6 +294,7 @@ class Executor:
         except DatabaseError:
             # The lease runs out, and the run is taken up where it stood.
             logger.exception("A run lost its database", extra=_extra(lease))
+        return True
 
     async def _peek(self, run_id: UUID) -> LoadedRun | None:
         """Read the run before it is ours; None where it must be read again."""

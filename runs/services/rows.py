@@ -32,8 +32,9 @@ _INSERT_EVENTS = (
 _MOVE_ON = (
     f"UPDATE {_RUN} SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq"  # noqa: S608
 )
+# No indexed column changes: PostgreSQL then leaves the indexes alone (a HOT update).
 _HOLD = (
-    f"UPDATE {_RUN} SET updated_at = %s, last_seq = last_seq + %s{{more}} "  # noqa: S608
+    f"UPDATE {_RUN} SET last_seq = last_seq + %s{{more}} "  # noqa: S608
     "WHERE id = %s AND lease_epoch = %s AND status = %s "
     "RETURNING last_seq, stop_requested_at, pending_input"
 )
@@ -79,7 +80,7 @@ def hold(
     with connection.cursor() as cursor:
         cursor.execute(
             _HOLD_AND_STORE if stored else _HOLD_ONLY,
-            [_time(timezone.now()), events, *stored, *where],
+            [events, *stored, *where],
         )
         row = cursor.fetchone()
     if row is None:
