@@ -23,7 +23,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, connection, transaction
 
-from .transactions import together
+from .transactions import others_wait, together
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +32,9 @@ READERS = 2
 POSTGRESQL_WRITERS = 3
 MOST_TOGETHER = 64
 """Writes of one commit: more would let the first wait for the last."""
+PAUSE_S, PAUSE_EVERY_S = 0.005, 0.05
+"""SQLite's lock goes to whoever asks at the right moment. A writer that is never done
+leaves such moments: to the threads that wait, and every so often to other processes."""
 RESTED_S = 5.0
 """After so long a connection may have been cut: it is asked before it is used."""
 
@@ -126,7 +129,7 @@ class _Thread(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        used_at = -math.inf
+        used_at = paused_at = -math.inf
         more = True
         while more and (first := self._queue.get()) is not None:
             if time.monotonic() - used_at > RESTED_S:
@@ -137,7 +140,18 @@ class _Thread(threading.Thread):
                 _drop_broken_connection()
             used_at = time.monotonic()
             _tell(batch)
+            paused_at = self._pause(paused_at)
         connection.close()
+
+    def _pause(self, paused_at: float) -> float:
+        """Let others write, where this thread alone would; return when it last did."""
+        now = time.monotonic()
+        if connection.vendor != "sqlite" or self._serve is _each or self._queue.empty():
+            return now
+        if others_wait() or now - paused_at > PAUSE_EVERY_S:
+            time.sleep(PAUSE_S)
+            return time.monotonic()
+        return paused_at
 
 
 def _each(queue: _Queue, batch: list[_Work]) -> bool:

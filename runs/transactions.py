@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import ParamSpec, Protocol, TypeVar
 
 from django.db import transaction
@@ -30,6 +30,15 @@ watcher: Watcher | None = None
 """Set by tests that end the process at a commit; nobody else needs to know."""
 
 _open = threading.local()
+_waiting: set[int] = set()
+
+
+def others_wait() -> bool:
+    """Say whether a thread of this process waits to begin a write.
+
+    Whoever writes without a pause asks: SQLite's lock has no line to stand in.
+    """
+    return bool(_waiting)
 
 
 def write(service: Callable[P, T]) -> Callable[P, T]:
@@ -67,12 +76,24 @@ def _named(name: str) -> Iterator[None]:
             _names().append(name)
         return
     _open.names = []
-    with transaction.atomic():
+    with ExitStack() as stack:
+        with _in_line():
+            stack.enter_context(transaction.atomic())
         # First in line: the process may end before anybody is told of the commit.
         transaction.on_commit(functools.partial(_tell, "after"))
         yield
         _names().append(name)
         _tell("before")
+
+
+@contextmanager
+def _in_line() -> Iterator[None]:
+    me = threading.get_ident()
+    _waiting.add(me)
+    try:
+        yield
+    finally:
+        _waiting.discard(me)
 
 
 def _names() -> list[str]:

@@ -177,3 +177,27 @@ async def test_reads_do_not_wait_for_the_writer(database: Database) -> None:
     gate.open.set()
     await held
     assert found == set()
+
+
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="Only SQLite has one lock for all writes."
+)
+async def test_a_page_gets_its_turn_while_the_writer_is_never_done(
+    database: Database,
+) -> None:
+    done: list[str] = []
+
+    @write
+    def work(name: str) -> None:
+        add(name)
+        done.append(name)
+
+    waiting = [
+        asyncio.ensure_future(database.write(None, work, f"w{n}")) for n in range(3000)
+    ]
+    await waiting[0]
+
+    await sync_to_async(add)("page")
+
+    assert len(done) < len(waiting)
+    await asyncio.gather(*waiting)
