@@ -86,7 +86,7 @@ class Server:
         return (time.perf_counter() - begin) * 1e3
 
     def _sql(self, statement: str, *values: str) -> int:
-        with closing(sqlite3.connect(self.database, timeout=20)) as database, database:
+        with closing(sqlite3.connect(self.database, timeout=60)) as database, database:
             row = database.execute(statement, values).fetchone()
             return int(row[0]) if row else 0
 
