@@ -150,6 +150,14 @@ class Block:
         return min(self.depth, MAX_INDENT)
 
     @property
+    def is_personal(self) -> bool:
+        """Whether it says what the reader in person may decide: it holds a card.
+
+        Any other looks the same to all who have the same rights in the same run.
+        """
+        return self.call is not None and self.call.is_pending
+
+    @property
     def html_id(self) -> str:
         return f"block-{self.run_id}-{self.seq}"
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -18,13 +16,14 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth.models import User
 
-from runs import timeline
-from runs.models import EventKind, Run, RunEvent
+from runs.models import EventKind, RunEvent
 from runs.queries import visible_runs
 
 from . import markup
+from .feeds import MESSAGE_CHARS, Feed, Reader, RunFeed, Step, in_messages, may_read
 from .hub import LiveText, get_hub
 from .pokes import run_topic
+from .standing import Standing, standings
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +34,10 @@ SIGNED_OUT = 4401
 """The session or the right is gone; load the page again."""
 
 SEND_TIMEOUT_S = 10.0
-MESSAGE_CHARS = 100_000
 
 
 class NotAllowed(Exception):
     """The user may not see this, or no longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What a browser lacks: HTML elements, in the order to swap them in."""
-
-    parts: Sequence[str] = ()
-    more: bool = False
-    """There was too much for one read: read again."""
 
 
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped base
@@ -60,17 +49,29 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped bas
     topic = ""
     session_key = ""
     user: User
+    standing: Standing
+    feed: Feed
 
     def may_look(self) -> bool:
         """Whether the user may see this at all. Called in a thread."""
         raise NotImplementedError
 
-    def read(self) -> News:
-        """Return what the browser lacks and move the cursor past it.
+    async def news(self) -> list[str]:
+        """Return the messages the browser lacks and move the cursor past them.
 
-        Called in a thread. Raises NotAllowed.
+        Raises NotAllowed.
         """
         raise NotImplementedError
+
+    @property
+    def feed_key(self) -> Hashable:
+        return self.topic
+
+    def new_feed(self) -> Feed:
+        raise NotImplementedError
+
+    def follow(self, feed: Feed) -> None:
+        self.feed = feed
 
     def text(self) -> str:
         """Return the live text the browser lacks, as HTML."""
@@ -84,7 +85,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped bas
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         signed_in = self.user.is_authenticated
-        if not signed_in or not await database_sync_to_async(self.may_look)():
+        if not signed_in or not await database_sync_to_async(self._let_in)():
             await self.close()
             return
         await self.accept()
@@ -92,6 +93,12 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped bas
         await self.hub.start()
         self.hub.join(self)
         self._task = asyncio.create_task(self._follow())
+
+    def _let_in(self) -> bool:
+        if not self.may_look():
+            return False
+        self.standing = standings([self.user])[self.user.pk]
+        return True
 
     async def disconnect(self, code: int) -> None:
         if self._task is None:
@@ -138,17 +145,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped bas
     async def _bring(self) -> None:
         while self._rows_due and not self._over:
             self._rows_due = False
-            news = await database_sync_to_async(self.read)()
-            self._rows_due |= news.more
-            await self._push(news.parts)
+            # What meanwhile came while others were sent is one message with them.
+            for message in in_messages(await self.news()):
+                await self._push(message)
         if self._text_due and not self._over:
             self._text_due = False
-            await self._push([self.text()])
+            if text := self.text():
+                await self._push(text)
 
-    async def _push(self, parts: Iterable[str]) -> None:
-        for message in _messages(parts):
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self.send(text_data=message)
+    async def _push(self, message: str) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await self.send(text_data=message)
 
     async def _in_time(
         self, action: Callable[..., Awaitable[object]], *args: object
@@ -164,11 +171,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # untyped bas
 class RunConsumer(LiveConsumer):
     """The log of one run, from `?after=<seq>` on, and the text being written."""
 
+    feed: RunFeed
     run_id: UUID
     after = 0
     begun = False
-    settled: RunEvent | None = None
-    """The last event that stored an answer or withdrew what was written of it."""
     shown: LiveText | None = None
     shown_length = 0
 
@@ -181,60 +187,63 @@ class RunConsumer(LiveConsumer):
     def may_look(self) -> bool:
         return visible_runs(self.user).filter(pk=self.run_id).exists()
 
-    @classmethod
-    def behind(cls, viewers: Sequence[Self]) -> list[Self]:
-        heads = Run.objects.filter(pk__in={viewer.run_id for viewer in viewers})
-        last = dict(heads.values_list("pk", "last_seq"))
-        return [v for v in viewers if last.get(v.run_id, math.inf) > v.after]
+    def new_feed(self) -> Feed:
+        return RunFeed(self.run_id)
 
-    def read(self) -> News:
-        run = visible_runs(self.user).filter(pk=self.run_id).first()
-        if run is None:
-            raise NotAllowed
-        if run.last_seq <= self.after and self.begun:
-            return News()
-        changes = timeline.changes(self.run_id, after=self.after)
-        parts = [*self._blocks(changes.blocks)]
-        if changes.header_changed:
-            header = timeline.render_header(run, user=self.user, oob=markup.REPLACE)
-            parts.append(header)
-        parts += self._settle()
-        self.after, self.begun = changes.last_seq, True
-        parts.append(markup.cursor(self.run_id, self.after))
-        return News(parts, more=changes.last_seq < run.last_seq)
+    async def news(self) -> list[str]:
+        step = None if self.begun else await self.feed.step(self.after)
+        reader = self._reader()
+        messages: list[str] = []
+        while self.after < self.feed.head:
+            step = step or await self.feed.step(self.after)
+            if step is None:
+                break
+            messages += await self._messages(step, reader)
+            self.after, step = step.last_seq, None
+            if sum(map(len, messages)) > MESSAGE_CHARS:
+                self._rows_due = True  # a long way: send this much first
+                break
+        if not messages and not self.begun:
+            messages = [markup.cursor(self.run_id, self.after)]
+        if settled := self._settle():
+            messages[:1] = ["".join([settled, *messages[:1]])]
+        self.begun = True
+        return messages
 
     def text(self) -> str:
         text = self.hub.text_of(self.run_id)
-        if text is None or _is_over(text, self.settled):
+        if text is None or _is_over(text, self.feed.settled):
             return ""
         known = self.shown_length if text is self.shown else 0
         self.shown, self.shown_length = text, len(text.text)
-        if known:
-            return markup.text_goes_on(self.run_id, text.text[known:])
-        return markup.text_is(self.run_id, text.text)
+        return text.html(self.run_id, known) if known < self.shown_length else ""
 
-    def _blocks(self, blocks: Sequence[timeline.Block]) -> Iterator[str]:
-        """Yield the blocks the browser has, to be replaced, then those it has not."""
-        for block in blocks:
-            if block.seq <= self.after:
-                yield timeline.render_block(block, user=self.user, oob=markup.REPLACE)
-        for block in blocks:
-            if block.seq > self.after:
-                html = timeline.render_block(block, user=self.user)
-                yield markup.appended(self.run_id, html)
+    def _reader(self) -> Reader:
+        """Return who looks, as far as it matters. Raises NotAllowed."""
+        run = self.feed.run
+        if run is None:
+            raise NotAllowed
+        reader = Reader.of(run, self.user, self.standing)
+        if not may_read(reader, run):
+            raise NotAllowed
+        return reader
 
-    def _settle(self) -> Iterator[str]:
-        """Yield what empties the live text, when its answer was stored or withdrawn.
+    async def _messages(self, step: Step, reader: Reader) -> list[str]:
+        ready = step.rendered(reader)
+        if ready is None:
+            ready = await database_sync_to_async(step.render)(reader)
+        return ready
+
+    def _settle(self) -> str:
+        """Return what empties the live text, when its answer was stored or withdrawn.
 
         Also at the beginning: the browser may still show text of an earlier socket.
         """
-        kinds = (EventKind.RESPONSE, EventKind.RETRY)
-        events = RunEvent.objects.filter(run_id=self.run_id, kind__in=kinds)
-        self.settled = events.order_by("-seq").first()
-        over = self.shown is not None and _is_over(self.shown, self.settled)
-        if over or not self.begun:
-            self.shown = None
-            yield markup.text_is(self.run_id, "")
+        over = self.shown is not None and _is_over(self.shown, self.feed.settled)
+        if not over and self.begun:
+            return ""
+        self.shown = None
+        return markup.text_is(self.run_id, "")
 
 
 def _is_over(text: LiveText, settled: RunEvent | None) -> bool:
@@ -247,18 +256,6 @@ def _is_over(text: LiveText, settled: RunEvent | None) -> bool:
     # A restarted runner counts attempts from 1 again: its text is newer than this.
     withdrawn = text.key <= (data["turn"], data["attempt"])
     return withdrawn and text.since <= settled.created_at
-
-
-def _messages(parts: Iterable[str]) -> Iterator[str]:
-    """Yield the parts as messages of a size that neither server nor browser minds."""
-    waiting: list[str] = []
-    for part in parts:
-        if waiting and sum(map(len, waiting)) + len(part) > MESSAGE_CHARS:
-            yield "".join(waiting)
-            waiting = []
-        waiting.append(part)
-    if html := "".join(waiting):
-        yield html
 
 
 def _after(query: bytes) -> int:

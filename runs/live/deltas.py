@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass
 from uuid import UUID
 
 from .pokes import group_send
 
 BATCH_S = 0.05
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ending: set[asyncio.Task[None]] = set()
 
 
 @dataclass(slots=True)
@@ -48,11 +52,18 @@ class DeltaSender:
             self._task = asyncio.create_task(self._drain())
 
     async def close(self) -> None:
-        """Send what still waits, and that no more will come."""
+        """Have sent what still waits, and that no more will come; returns at once.
+
+        The run does not wait for the layer, which may hang.
+        """
         self._hurry.set()
+        last = asyncio.create_task(self._end())
+        _ending.add(last)
+        last.add_done_callback(_ending.discard)
+
+    async def _end(self) -> None:
         if self._task is not None:
-            with contextlib.suppress(Exception):
-                await self._task
+            await asyncio.wait({self._task})
         if self._last.end:
             await self._send(_Chunk(self._last.turn, self._last.attempt, 0, ""), True)
 
@@ -81,7 +92,12 @@ class DeltaSender:
                 "turn": chunk.turn,
                 "attempt": chunk.attempt,
                 "offset": chunk.offset,
-                "text": chunk.text,
+                "text": _sendable(chunk.text),
                 "done": done,
             }
         )
+
+
+def _sendable(text: str) -> str:
+    """Return `text` with a sign for each lone surrogate, which no layer can encode."""
+    return _SURROGATE.sub("\ufffd", text)

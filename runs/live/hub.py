@@ -2,7 +2,8 @@
 
 Sockets read rows, each from its own cursor; the hub only says when. It does so on a
 poke and every two seconds, so what the channel layer loses is late and never missing.
-The layer is joined once a process, however many sockets there are.
+The layer is joined once a process, however many sockets there are; what sockets of one
+topic have in common is read and rendered once, by their feed.
 """
 
 from __future__ import annotations
@@ -11,49 +12,37 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from runs.models import Run, RunStatus
 
-from .pokes import GROUP, session_topic, set_home
+from . import markup
+from .feeds import Feed, Viewer
+from .pokes import GROUP, LAYER_TIMEOUT_S, group_send, session_topic, set_home
 from .sessions import signed_in
+from .standing import Standing, standings
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 2.0
-REJOIN_S = 3600.0  # the in-memory layer forgets a member after a day
+DEAF_TICKS = 2.5
+"""The layer brings our own word back each tick; silent for so long, it is joined anew.
+
+It may be silent without an error: the in-memory one forgets a member after a day or
+whose message waited for a minute; a connection may hang.
+"""
 LAYER_RETRY_S = 1.0
-
-
-class Viewer(Protocol):
-    """A socket, as the hub sees it."""
-
-    topic: str
-    session_key: str
-    user: User
-
-    def look(self) -> None:
-        """Have it read the rows it lacks."""
-
-    def look_at_text(self) -> None:
-        """Have it send the live text it lacks."""
-
-    def sign_out(self) -> None:
-        """Have it close: its session is over."""
-
-    @classmethod
-    def behind(cls, viewers: Sequence[Self]) -> list[Self]:
-        """Return those that lack rows, at the cost of one query. Called in a thread."""
 
 
 @dataclass(slots=True)
@@ -66,6 +55,7 @@ class LiveText:
     text: str = ""
     broken: bool = False
     """A part was lost; nothing can be added any more."""
+    _shown: dict[int, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -76,6 +66,14 @@ class LiveText:
             self.broken = True
         if not self.broken:
             self.text += text[len(self.text) - offset :]
+            self._shown.clear()
+
+    def html(self, run_id: UUID, known: int) -> str:
+        """Return what a browser lacks that shows the first `known` characters."""
+        if known not in self._shown:
+            make = markup.text_goes_on if known else markup.text_is
+            self._shown[known] = make(run_id, self.text[known:])
+        return self._shown[known]
 
 
 class Hub:
@@ -83,9 +81,13 @@ class Hub:
 
     def __init__(self) -> None:
         self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
+        self._feeds: dict[Hashable, Feed] = {}
+        self._by_topic: defaultdict[str, set[Feed]] = defaultdict(set)
         self._texts: dict[str, LiveText] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._hurry = asyncio.Event()
         self.joined = asyncio.Event()
+        """Set while the layer brings messages."""
 
     async def start(self) -> None:
         """Begin to listen, if that has not happened yet."""
@@ -102,11 +104,14 @@ class Hub:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for feed in self._feeds.values():
+            feed.stop()
         set_home(None)
 
     def join(self, viewer: Viewer) -> None:
         for topic in _topics(viewer):
             self._viewers[topic].add(viewer)
+        self._enter(viewer)
         viewer.look()
 
     def leave(self, viewer: Viewer) -> None:
@@ -114,6 +119,7 @@ class Hub:
             self._viewers[topic].discard(viewer)
             if not self._viewers[topic]:
                 del self._viewers[topic]
+        self._exit(viewer)
 
     @property
     def sockets(self) -> int:
@@ -127,26 +133,55 @@ class Hub:
 
     async def look_around(self) -> None:
         """Do what pokes are for, without any: once for all viewers, in few queries."""
-        viewers = {viewer for group in self._viewers.values() for viewer in group}
-        await self._check_sessions(viewers)
-        by_type: defaultdict[type[Viewer], list[Viewer]] = defaultdict(list)
-        for viewer in viewers:
-            by_type[type(viewer)].append(viewer)
+        await self._check_sessions()
+        by_type: defaultdict[type[Feed], list[Feed]] = defaultdict(list)
+        for feed in self._feeds.values():
+            by_type[type(feed)].append(feed)
         for kind, group in by_type.items():
-            for viewer in await database_sync_to_async(kind.behind)(group):
-                viewer.look()
+            for feed in await database_sync_to_async(kind.behind)(group):
+                feed.poke()
         if self._texts:
             await self._forget_texts()
 
-    async def _check_sessions(self, viewers: set[Viewer]) -> None:
+    async def _check_sessions(self) -> None:
+        viewers = {viewer for group in self._viewers.values() for viewer in group}
         keys = {viewer.session_key for viewer in viewers}
-        users = await database_sync_to_async(signed_in)(keys) if keys else {}
+        people = await database_sync_to_async(_people)(keys) if keys else {}
         for viewer in viewers:
-            user = users.get(viewer.session_key)
-            if user is None or user.pk != viewer.user.pk:
+            user, standing = people.get(viewer.session_key, (None, None))
+            if user is None or standing is None or user.pk != viewer.user.pk:
                 viewer.sign_out()
-            else:
-                viewer.user = user
+                continue
+            viewer.user = user
+            if viewer.standing != standing:
+                self._change_standing(viewer, standing)
+
+    def _change_standing(self, viewer: Viewer, standing: Standing) -> None:
+        """Have it look, by which it sees whether it may still; maybe elsewhere."""
+        self._exit(viewer)
+        viewer.standing = standing
+        self._enter(viewer)
+        viewer.look()
+
+    def _enter(self, viewer: Viewer) -> None:
+        feed = self._feeds.get(viewer.feed_key)
+        if feed is None:
+            feed = self._feeds[viewer.feed_key] = viewer.new_feed()
+            self._by_topic[viewer.topic].add(feed)
+        feed.viewers.add(viewer)
+        viewer.follow(feed)
+
+    def _exit(self, viewer: Viewer) -> None:
+        feed = self._feeds.get(viewer.feed_key)
+        if feed is None:
+            return
+        feed.viewers.discard(viewer)
+        if not feed.viewers:
+            feed.stop()
+            del self._feeds[viewer.feed_key]
+            self._by_topic[viewer.topic].discard(feed)
+            if not self._by_topic[viewer.topic]:
+                del self._by_topic[viewer.topic]
 
     async def _forget_texts(self) -> None:
         for run_id in await database_sync_to_async(_not_running)(list(self._texts)):
@@ -154,7 +189,9 @@ class Hub:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), TICK_S)
+            self._hurry.clear()
             try:
                 await self.look_around()
             except Exception:
@@ -163,35 +200,56 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(REJOIN_S):
-                    await self._receive()
-            except TimeoutError:
-                continue
+                await self._belong()
             except Exception:
-                logger.warning("The channel layer is out of reach.", exc_info=True)
-                await asyncio.sleep(LAYER_RETRY_S)
+                if self.joined.is_set():
+                    logger.warning("The channel layer was lost.", exc_info=True)
+            self.joined.clear()
+            await asyncio.sleep(LAYER_RETRY_S)
 
-    async def _receive(self) -> None:
+    async def _belong(self) -> None:
+        """Be a member of the layer until it fails or falls silent."""
         layer = get_channel_layer()
-        channel = await layer.new_channel()
-        await layer.group_add(GROUP, channel)
-        self.joined.set()
+        channel = ""
         try:
-            while True:
-                self._take(await layer.receive(channel))
+            channel = await _in_time(layer.new_channel())
+            await _in_time(layer.group_add(GROUP, channel))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_echo())
+                await self._receive(layer, channel)
         finally:
             with contextlib.suppress(Exception):
-                await layer.group_discard(GROUP, channel)
+                await _in_time(_forget(layer, channel))
+
+    async def _receive(self, layer: Any, channel: str) -> None:
+        while True:
+            receiving = asyncio.ensure_future(layer.receive(channel))
+            try:
+                done, _ = await asyncio.wait({receiving}, timeout=DEAF_TICKS * TICK_S)
+            finally:
+                receiving.cancel()
+            if not done:
+                raise TimeoutError("It has fallen silent.")
+            self._heard()
+            self._take(receiving.result())
+
+    def _heard(self) -> None:
+        if not self.joined.is_set():
+            self.joined.set()
+            self._hurry.set()  # what was sent before did not come here
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "live.delta":
             self._take_delta(message)
-        elif message["topic"].startswith("session:"):
-            for viewer in self._watching(message["topic"]):
+        elif message["type"] == "live.poke":
+            self._take_poke(message["topic"])
+
+    def _take_poke(self, topic: str) -> None:
+        for feed in tuple(self._by_topic.get(topic, ())):
+            feed.poke()
+        if topic.startswith("session:"):
+            for viewer in self._watching(topic):
                 viewer.sign_out()
-        else:
-            for viewer in self._watching(message["topic"]):
-                viewer.look()
 
     def _take_delta(self, message: dict[str, Any]) -> None:
         run, key = message["run"], (message["turn"], message["attempt"])
@@ -213,6 +271,33 @@ class Hub:
 
 def _topics(viewer: Viewer) -> tuple[str, str]:
     return viewer.topic, session_topic(viewer.session_key)
+
+
+def _people(session_keys: Collection[str]) -> dict[str, tuple[User, Standing]]:
+    """Return who is signed in by each session that is still good."""
+    users = signed_in(session_keys)
+    known = standings({user.pk: user for user in users.values()}.values())
+    return {key: (user, known[user.pk]) for key, user in users.items()}
+
+
+async def _in_time(action: Any) -> Any:
+    return await asyncio.wait_for(action, LAYER_TIMEOUT_S)
+
+
+async def _echo() -> None:
+    """Say something every tick; that it comes back shows that the layer works."""
+    while True:
+        await group_send({"type": "live.echo"})
+        await asyncio.sleep(TICK_S)
+
+
+async def _forget(layer: Any, channel: str) -> None:
+    """Leave nothing behind in `layer`, whose connection may be broken."""
+    if isinstance(layer, RedisPubSubChannelLayer):
+        # In this layer it closes the connections of this loop, and no more than that.
+        await layer.flush()
+    elif channel:
+        await layer.group_discard(GROUP, channel)
 
 
 def _not_running(run_ids: list[str]) -> list[str]:

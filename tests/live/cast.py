@@ -150,8 +150,8 @@ class Page:
             if found:
                 swapped = "hx-swap-oob" in row
                 (self.replaced if swapped else self.appended).append(int(found[1]))
-        if cursor := re.search(rf'id="cursor-{self.run.pk}" data-after="(\d+)"', html):
-            self.seq = int(cursor[1])
+        for seq in re.findall(rf'id="cursor-{self.run.pk}" data-after="(\d+)"', html):
+            self.seq = int(seq)
         self._read_text(html)
         return html
 
