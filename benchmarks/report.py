@@ -26,3 +26,9 @@ def print_bar(what: str, figure: float, at_most: float) -> None:
     """Print a figure beside its bar."""
     verdict = "met" if figure <= at_most else "MISSED"
     print(f"  {what}: {figure:.3f} (at most {at_most:g}: {verdict})", flush=True)
+
+
+def print_exact(what: str, figure: float, exactly: float) -> None:
+    """Print a figure that must be just so."""
+    verdict = "met" if figure == exactly else "MISSED"
+    print(f"  {what}: {figure:g} (exactly {exactly:g}: {verdict})", flush=True)

@@ -54,14 +54,6 @@ def visible_runs(user: Viewer) -> QuerySet[Run]:
     return found.filter(Q(requester_id=user.pk) | Q(conversation__owner_id=user.pk))
 
 
-def is_own(run: Run, user: Viewer) -> bool:
-    """Say whether `user` sees `run` for being who asked for it or owns its talk."""
-    return user.pk is not None and user.pk in (
-        run.requester_id,
-        run.conversation.owner_id,
-    )
-
-
 def conversations_page(user: Viewer, *, after: Conversation | None) -> Page:
     """Return the conversations that follow `after`, or the newest, in one query."""
     found = visible_conversations(user)

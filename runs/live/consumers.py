@@ -20,7 +20,7 @@ from runs.models import EventKind, RunEvent
 from runs.queries import visible_runs
 
 from . import markup
-from .feeds import MESSAGE_CHARS, Feed, Reader, RunFeed, Step, in_messages, may_read
+from .feeds import MESSAGE_CHARS, Feed, Reader, RunFeed, Step, in_messages
 from .hub import LiveText, get_hub
 from .pokes import run_topic
 from .standing import Standing, standings
@@ -177,6 +177,8 @@ class RunConsumer(LiveConsumer):
     begun = False
     shown: LiveText | None = None
     shown_length = 0
+    _facts: tuple[object, ...] = ()
+    _known_reader: Reader
 
     async def connect(self) -> None:
         self.run_id = self.scope["url_route"]["kwargs"]["pk"]
@@ -223,10 +225,14 @@ class RunConsumer(LiveConsumer):
         run = self.feed.run
         if run is None:
             raise NotAllowed
-        reader = Reader.of(run, self.user, self.standing)
-        if not may_read(reader, run):
+        # Told anew only when it can have changed: this is done for every message.
+        facts = (run.requester_id, run.conversation.owner_id, self.standing)
+        if facts != self._facts:
+            self._facts = facts
+            self._known_reader = Reader.of(run, self.user, self.standing)
+        if not self._known_reader.may_read:
             raise NotAllowed
-        return reader
+        return self._known_reader
 
     async def _messages(self, step: Step, reader: Reader) -> list[str]:
         ready = step.rendered(reader)

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol, Self
 from uuid import UUID
 
@@ -75,11 +76,11 @@ class Feed:
         raise NotImplementedError
 
     async def refresh(self) -> None:
-        """Read what is new since the last time."""
+        """Read what is new since the last time, and wake the sockets if any is."""
         raise NotImplementedError
 
     def poke(self) -> None:
-        """Read, then have the sockets look; pokes meanwhile are one more time."""
+        """Read; pokes that come meanwhile are one more time."""
         self._due = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow())
@@ -96,7 +97,6 @@ class Feed:
             except Exception:
                 # The hub sees at its next round that rows are missing here.
                 logger.exception("News could not be read; they are read again.")
-            self.wake()
 
     def wake(self) -> None:
         """Have the sockets look at what this has."""
@@ -121,6 +121,16 @@ class Reader:
             is_requester=run.requester_id == user.pk,
             is_owner=run.conversation.owner_id == user.pk,
         )
+
+    @property
+    def may_read(self) -> bool:
+        """Whether they may see the run; asking costs no query."""
+        return self.is_requester or self.is_owner or _may_follow(self.standing)
+
+
+@lru_cache(maxsize=1000)
+def _may_follow(standing: Standing) -> bool:
+    return queries.may_follow(standing.peer)
 
 
 @dataclass(slots=True)
@@ -233,11 +243,11 @@ class RunFeed(Feed):
         load = database_sync_to_async(self._load)
         step: Step | None
         self.run, self.settled, step = await load(after, people)
-        if self.run is not None and self.run.last_seq > self.head:
-            self.head = self.run.last_seq
-            self.wake()
         if step is not None:
             self._keep(step)
+        if self.run is None or self.run.last_seq > self.head:
+            self.head = self.run.last_seq if self.run else self.head
+            self.wake()
         return step
 
     def _load(
@@ -257,7 +267,7 @@ class RunFeed(Feed):
         )
         if not step.is_personal:
             for reader in {Reader.of(run, *person) for person in people}:
-                if may_read(reader, run):
+                if reader.may_read:
                     step.render(reader)
         return run, settled, step
 
@@ -277,11 +287,6 @@ class RunFeed(Feed):
         if len(kept) > KEPT_STEPS or next(iter(kept)).is_old:
             return True
         return sum(step.chars for step in kept) > KEPT_CHARS
-
-
-def may_read(reader: Reader, run: Run) -> bool:
-    """Say whether `reader` may see `run`, without a query."""
-    return queries.may_follow(reader.standing.peer) or queries.is_own(run, reader.user)
 
 
 def in_messages(parts: Iterable[str]) -> Iterator[str]:
