@@ -67,7 +67,7 @@ class Side:
         """Return what an event took to a socket, the median; print more about it."""
         order = {"count": EVENTS, "every_s": EVERY_S, "plain": self.plain}
         told = await self.served.order("write", **order)
-        committed = dict(told["committed"])
+        committed: dict[int, float] = dict(told["committed"])
         await self._arrive(max(committed))
         took = [
             watcher.came[seq] - at

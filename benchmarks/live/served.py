@@ -92,7 +92,7 @@ def serve(port: int) -> None:
     from .orders import Orders, PlainConsumer, make_world
 
     world = make_world()
-    loop = reactor._asyncioEventloop  # type: ignore[attr-defined]  # is an object
+    loop = reactor._asyncioEventloop
     orders = Orders(world.run)
     plain = path("ws/plain/", PlainConsumer.as_asgi())
     sockets = URLRouter([plain, *urlpatterns])
