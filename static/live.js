@@ -78,7 +78,8 @@
     }
     if (!HTMX_RECONNECTS.includes(code)) {
       const again = event.detail.socketWrapper.reconnect;
-      setTimeout(() => event.target.isConnected && again(), 200);
+      const delay = htmx.config.wsReconnectDelay(refused);
+      setTimeout(() => event.target.isConnected && again(), delay);
     }
   });
 

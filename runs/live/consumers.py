@@ -193,7 +193,9 @@ class RunConsumer(LiveConsumer):
         return RunFeed(self.run_id)
 
     async def news(self) -> list[str]:
-        step = None if self.begun else await self.feed.step(self.after)
+        step = None
+        if not self.begun or self.feed.run is None:
+            step = await self.feed.step(self.after)
         reader = self._reader()
         messages: list[str] = []
         while self.after < self.feed.head:
