@@ -128,7 +128,7 @@ async def main() -> bool:
     print_head(
         f"Live burst: {EVENTS} events to {SOCKETS} sockets; Redis killed and started, "
         "every socket lost once",
-        *("daphne", "channels", "channels-redis", "redis", "autobahn"),
+        packages=("daphne", "channels", "channels-redis", "redis", "autobahn"),
     )
     redis = Redis()
     with folder() as database:

@@ -107,9 +107,7 @@ async def main() -> None:
     print_head(
         f"Live sockets: {SOCKETS} at {1 / EVERY_S:g} events a second, from commit to "
         f"socket; median of {SLICES} slices of {EVENTS} events, in-memory layer",
-        "daphne",
-        "channels",
-        "autobahn",
+        packages=("django", "daphne", "channels", "autobahn"),
     )
     with folder() as one, folder() as two:
         sides = [Side("ours", one), Side("plain", two)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -13,32 +12,18 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests import servers
+
 START_S = 10
-SHARED_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/")
-
-
-def need_shared() -> str:
-    """Return the address of a Redis that answers; skips the test where none does."""
-    try:
-        with Redis.from_url(SHARED_URL, socket_timeout=2) as client:
-            client.ping()
-    except RedisError as error:
-        _leave_out(f"No Redis answers at {SHARED_URL} (TEST_REDIS_URL): {error}")
-    return SHARED_URL
 
 
 def need_program() -> str:
-    """Return where `redis-server` is; skips the test where it is not."""
+    """Return where `redis-server` is; leaves the test out where it is not."""
     program = shutil.which("redis-server")
     if program is None:
-        _leave_out("There is no redis-server to start and kill.")
+        leave = pytest.fail if servers.REQUIRED else pytest.skip
+        leave("There is no redis-server to start and kill.")
     return str(program)
-
-
-def _leave_out(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 class RedisServer:

@@ -39,7 +39,7 @@ from .cast import (
     say,
     signed_in,
 )
-from .redis_server import RedisServer, need_shared
+from .redis_server import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,7 +121,7 @@ async def watched() -> tuple[Run, WebsocketCommunicator, Page]:
 
     run, client = await sync_to_async(make)()
     socket, page = open_socket(run_path(run), client), Page(run)
-    await socket.connect()
+    await socket.connect(TIMEOUT_S)
     await page.read(socket)
     return run, socket, page
 
@@ -143,19 +143,20 @@ async def the_layer_brings_news(
 
 async def test_pokes_and_live_text_come_from_another_process(
     transactional_db: None,
+    redis_url: str,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("runs.live.hub.TICK_S", 3600)  # only the layer brings news
-    url, prefix = need_shared(), f"placet-test-{uuid4()}"
-    settings.CHANNEL_LAYERS = layer_of(url, prefix)
+    prefix = f"placet-test-{uuid4()}"
+    settings.CHANNEL_LAYERS = layer_of(redis_url, prefix)
     hub = get_hub()
     await hub.start()
     await asyncio.wait_for(hub.joined.wait(), TIMEOUT_S)
     run, socket, page = await watched()
 
     name = str(connection.settings_dict["NAME"])
-    words = [url, prefix, name, str(run.pk), "On my way"]
+    words = [redis_url, prefix, name, str(run.pk), "On my way"]
     other = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ANOTHER_PROCESS, *words, cwd=ROOT
     )

@@ -39,7 +39,7 @@ async def test_what_another_process_logs_comes_on_its_own(layer: Any, hub: Hub) 
     run = await sync_to_async(make_run)(bob)
     client = await sync_to_async(signed_in)(bob)
     socket, page = open_socket(run_path(run), client), Page(run)
-    await socket.connect(TIMEOUT_S)
+    await socket.connect()
     await page.read(socket)
 
     script = SAY.format(run_id=run.pk)
