@@ -33,12 +33,13 @@ def measure() -> None:
 
     from runs import codec, services
     from runs.db import Database
-    from runs.engine import Agent, LogEntry
+    from runs.engine import LogEntry
     from runs.live.pokes import set_home
     from runs.models import Run
     from runs.registry import register
     from runs.services import lease as leases
     from runs.services import steps
+    from runs.engine import Agent
 
     register(Agent(name="Bench"), key="bench")
     vendor = connection.vendor

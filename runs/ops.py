@@ -17,7 +17,7 @@ from django.db.models import Count, F
 
 from . import registry
 from .index_reads import counts, distinct_values, has_status, is_open
-from .live.hub import open_sockets
+from .live.census import open_sockets
 from .models import Run, RunStatus, Worker
 
 COUNT_CAP = 10_000

@@ -28,6 +28,7 @@ from django.utils import timezone
 from runs.models import Run, RunStatus
 
 from . import markup
+from .census import hubs
 from .feeds import Feed, Viewer
 from .pokes import GROUP, LAYER_TIMEOUT_S, group_send, session_topic, set_home
 from .sessions import signed_in
@@ -88,6 +89,7 @@ class Hub:
         self._hurry = asyncio.Event()
         self.joined = asyncio.Event()
         """Set while the layer brings messages."""
+        hubs.add(self)
 
     async def start(self) -> None:
         """Begin to listen, if that has not happened yet."""
@@ -315,8 +317,3 @@ def get_hub() -> Hub:
     if loop not in _hubs:
         _hubs[loop] = Hub()
     return _hubs[loop]
-
-
-def open_sockets() -> int:
-    """Return how many sockets this process has open."""
-    return sum(hub.sockets for hub in [*_hubs.values()])
