@@ -44,6 +44,7 @@ It may be silent without an error: the in-memory one forgets a member after a da
 whose message waited for a minute; a connection may hang.
 """
 LAYER_RETRY_S = 1.0
+ECHO = {"type": "live.echo"}
 
 
 @dataclass(slots=True)
@@ -216,6 +217,8 @@ class Hub:
         try:
             channel = await _in_time(layer.new_channel())
             await _in_time(layer.group_add(GROUP, channel))
+            # Not by `group_send`, which may be leaving the layer alone for a while.
+            await _in_time(layer.group_send(GROUP, ECHO))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_echo())
                 await self._receive(layer, channel)
@@ -289,8 +292,8 @@ async def _in_time(action: Any) -> Any:
 async def _echo() -> None:
     """Say something every tick; that it comes back shows that the layer works."""
     while True:
-        await group_send({"type": "live.echo"})
         await asyncio.sleep(TICK_S)
+        await group_send(ECHO)
 
 
 async def _forget(layer: Any, channel: str) -> None:
