@@ -48,6 +48,7 @@ LONG_S = 20.0
 ROOT = Path(__file__).parents[2]
 ANOTHER_PROCESS = """
 import asyncio, sys
+from uuid import UUID
 import django
 django.setup()
 from django.conf import settings
@@ -64,6 +65,7 @@ from runs.live.deltas import DeltaSender, _ending
 from runs.models import EventKind
 from runs.services import record_event
 
+run = UUID(run)
 raw = {"role": "user", "content": "Hello"}
 async def write():
     sender = DeltaSender(run)
