@@ -28,6 +28,7 @@ def gated_calls(state: RunState[Any]) -> list[Call]:
         if open_call.call.gated
         and open_call.verdict is None
         and open_call.nested is None
+        and not open_call.is_void
     ]
 
 

@@ -206,10 +206,21 @@ class OpenCall:
     """The run of the agent that this call uses as a tool, once it has begun."""
     resolved: bool = False
     """Its decision was announced in this stretch of the run."""
+    gone: bool = False
+    """The code has its tool no more, or another one: it cannot run."""
+    started: bool = False
+    """Of one that is gone: it had started, and nobody saw how it ended."""
+
+    @property
+    def is_void(self) -> bool:
+        """True when it ends without running, whatever anybody says of it."""
+        return self.gone and not self.started
 
     @property
     def waits(self) -> bool:
         """True while only a person, or time, can move this call on."""
+        if self.is_void:
+            return False
         if self.nested is not None:
             return not self.nested.can_go_on()
         if self.verdict is None:

@@ -105,6 +105,19 @@ def schema_hash(name: str, schema: JSONObject) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def schema_hash_as(name: str, schema: JSONObject, as_name: str) -> str:
+    """Return the hash that the tool `name` would have if it were called `as_name`."""
+    if schema.get("title") == f"{_bare(name)}_args":
+        # A schema made of a function is titled after it.
+        schema = {**schema, "title": f"{_bare(as_name)}_args"}
+    return schema_hash(as_name, schema)
+
+
+def _bare(name: str) -> str:
+    """Return the name without that of its namespace."""
+    return name.rpartition(".")[2]
+
+
 def _digested_arguments(text: str) -> JSONObject:
     try:
         value, exact = _read(text)

@@ -90,7 +90,12 @@ class Handoff(Generic[TContext, TAgent]):
     @classmethod
     def default_tool_name(cls, agent: Agent[Any]) -> str:
         """Return `transfer_to_<name>`, in lower case, in letters servers take."""
-        return re.sub(r"[^a-zA-Z0-9_]", "_", f"transfer_to_{agent.name}").lower()
+        return cls.tool_name_for(agent.name)
+
+    @staticmethod
+    def tool_name_for(agent_name: str) -> str:
+        """Return the default tool name of a handoff to an agent of that name."""
+        return re.sub(r"[^a-zA-Z0-9_]", "_", f"transfer_to_{agent_name}").lower()
 
     @classmethod
     def default_tool_description(cls, agent: Agent[Any]) -> str:

@@ -29,7 +29,8 @@ async def hand_over(run: Drive) -> None:
     if not state.open or not state.only_handoffs():
         return
     first, *others = list(state.open.values())
-    handoff = _handoff(state.current_agent, first.call.tool)
+    name = state.renamed_tools.get(first.call.tool, first.call.tool)
+    handoff = _handoff(state.current_agent, name)
     with handoff_span_of(
         run, [open_call.call.tool for open_call in (first, *others)]
     ) as span:

@@ -273,7 +273,27 @@ async def _ended(
         text = await _rejection_text(run, open_call.call, verdict)
         outcome = Outcome(kind=OutcomeKind.REJECTED, output=text)
         return CallEnded(outcome=outcome, stops=verdict.stop)
+    if open_call.gone:
+        return await _end_without_tool(run, open_call)
     return await _run_once(run, open_call, run_frame)
+
+
+async def _end_without_tool(run: Drive, open_call: OpenCall) -> CallEnded | None:
+    """End a call whose tool is another one by now, or none.
+
+    One that had started may have happened: what became of it is asked first.
+    """
+    call, kind = open_call.call, OutcomeKind.INVALID
+    if open_call.started:
+        claim = await _claimed(run, open_call)
+        if claim is None:
+            return None
+        if claim.outcome is not None:
+            return CallEnded(outcome=claim.outcome)
+        kind = OutcomeKind.UNKNOWN
+    _, fault = await _tool_of(run, call)
+    text = fault or _has_changed(call)
+    return CallEnded(outcome=Outcome(kind=kind, output=text))
 
 
 async def _rejection_text(run: Drive, call: Call, verdict: Verdict) -> str:
@@ -354,8 +374,12 @@ async def _tool_of(run: Drive, call: Call) -> tuple[FunctionTool | None, str]:
         text = f"There is no tool named {call.tool!r}. The tools are: {names}."
         return None, await _formatted(run, call, "tool_not_found", text)
     if not _is_the_tool_called(tool, call):
-        return None, f"{call.tool} has changed since it was called; call it again."
+        return None, _has_changed(call)
     return tool, ""
+
+
+def _has_changed(call: Call) -> str:
+    return f"{call.tool} has changed since it was called; call it again."
 
 
 def _is_the_tool_called(tool: FunctionTool, call: Call) -> bool:

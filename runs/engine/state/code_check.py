@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calls import CallKind
 from ..digest import JSONObject
@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from ..tools.tool import FunctionTool
 
 
+class Asked(NamedTuple):
+    """What a call's item asks for."""
+
+    name: str
+    arguments: str
+    is_known: bool = True
+    """False where only the tool could tell, and it is gone."""
+
+
 def what_it_asks(
-    agent: Agent[Any], stored: StoredCall, raw: JSONObject
-) -> tuple[str, str]:
+    agent: Agent[Any], stored: StoredCall, raw: JSONObject, *, is_gone: bool = False
+) -> Asked:
     """Return the name and the arguments that a call's item has."""
     if stored.kind is not CallKind.LOCAL:
-        return name_called(raw), text_in(raw, "arguments")
-    return stored.tool, _local_tool(agent, stored, raw).arguments(raw)
+        return Asked(name_called(raw), text_in(raw, "arguments"))
+    if is_gone:
+        return Asked(stored.tool, "", is_known=False)
+    return Asked(stored.tool, _local_tool(agent, stored, raw).arguments(raw))
 
 
 def must_ask(
@@ -53,7 +64,7 @@ def tool_called(
 ) -> FunctionTool | None:
     """Return the tool an open call is of. Raises UserError when it has changed."""
     if stored.kind is CallKind.HANDOFF:
-        _check_handoff(agent, stored.tool)
+        _check_handoff(agent, renamed.get(stored.tool, stored.tool))
         return None
     if not stored.schema_hash or stored.kind is CallKind.HOSTED_MCP:
         return None

@@ -105,14 +105,12 @@ class OpenCalls:
         return [
             open_call
             for open_call in self.open.values()
-            if not open_call.waits and open_call.call.kind is not CallKind.HANDOFF
+            if not open_call.waits and not _hands_over(open_call)
         ]
 
     def only_handoffs(self) -> bool:
         """Say whether all calls are settled but those that hand over."""
-        return all(
-            open_call.call.kind is CallKind.HANDOFF for open_call in self.open.values()
-        )
+        return all(map(_hands_over, self.open.values()))
 
     def can_go_on(self) -> bool:
         """Say whether there is a step to take without a person."""
@@ -244,3 +242,7 @@ class OpenCalls:
                     verdict=standing,
                 )
             )
+
+
+def _hands_over(open_call: OpenCall) -> bool:
+    return open_call.call.kind is CallKind.HANDOFF and not open_call.gone

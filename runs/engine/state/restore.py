@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..calls import (
@@ -35,6 +35,7 @@ from .agent_map import AgentMap
 from .code_check import must_ask, tool_called, what_it_asks
 from .guardrail_log import restore_results
 from .migrate import SERIALIZED_TEXT
+from .new_code import is_gone, tool_now, under_new_code
 from .registry import registered_agent
 from .responses import count_requests
 from .server import ServerConversation
@@ -130,11 +131,14 @@ def restore(
     history: Sequence[JSONObject] = (),
     context: Any = None,
     renames: Renames | None = None,
+    started: Collection[str] | None = None,
 ) -> RunState[Any]:
     """Build the state from its checked parts, or raise and build nothing.
 
     `log_of(frame, head)` gives the rows of the root's frame (`""`) and of each agent
-    that an open call uses as a tool.
+    that an open call uses as a tool. With `started`, the keys of calls whose effect may
+    have happened, the open calls are those of the code there is now (see `new_code`):
+    what was approved of them before holds no more where their digest is another.
     """
     wrapper = RunContextWrapper(
         context=context,
@@ -144,7 +148,7 @@ def restore(
     state = make(
         wrapper, [], agent, head.max_turns, history=history, run_id=head.run_id
     )
-    _Restoring(state, head, log_of, renames or {}).fill()
+    _Restoring(state, head, log_of, renames or {}, started).fill()
     count_requests(wrapper.usage, state)
     return state
 
@@ -153,10 +157,15 @@ class _Restoring:
     """Fills one state, and those nested in its open calls."""
 
     def __init__(
-        self, state: RunState[Any], head: StoredState, log_of: LogOf, renames: Renames
+        self,
+        state: RunState[Any],
+        head: StoredState,
+        log_of: LogOf,
+        renames: Renames,
+        started: Collection[str] | None,
     ) -> None:
         self.state, self.head, self.log_of = state, head, log_of
-        self.renames = renames
+        self.renames, self.started = renames, started
         self.agents = AgentMap(state.root_agent, renames.get("agents"))
         self.calls: dict[str, RunItem] = {}
         self.answered: set[str] = set()
@@ -291,46 +300,78 @@ class _Restoring:
             raise InvalidRunState(
                 f"The state's open call {stored.key!r} is no {stored.kind} call."
             )
-        call, tool = self._call(stored, item.raw)
+        is_gone = stored.gone or self._is_gone(stored, item.raw)
+        tool = None if is_gone else self._tool(stored)
+        call = self._call(stored, item.raw, tool, is_gone=is_gone)
         open_call = OpenCall(
             call=call,
             in_doubt=stored.in_doubt,
             verdict=stored.verdict.verdict() if stored.verdict else None,
+            gone=is_gone,
+            started=stored.started or (is_gone and self._had_started(stored)),
         )
         self.state.open[stored.key] = open_call
-        if stored.nested is not None:
+        if stored.nested is not None and not is_gone:
             open_call.nested = self._nested(stored, tool)
 
-    def _call(
-        self, stored: StoredCall, raw: JSONObject
-    ) -> tuple[Call, FunctionTool | None]:
-        """Return the call that `raw` asks for, and the tool it is of.
+    def _is_gone(self, stored: StoredCall, raw: JSONObject) -> bool:
+        """Say whether the code there is now has no more what the call is of."""
+        return self.started is not None and is_gone(
+            self.state.current_agent,
+            stored,
+            raw,
+            self.renames,
+            started=self._had_started(stored),
+        )
 
-        Raises UserError when the tool has changed, ModelBehaviorError when the call is
-        not the one that was stored.
+    def _had_started(self, stored: StoredCall) -> bool:
+        # An agent used as a tool has no effect of its own to be in doubt about.
+        effect = stored.kind is not CallKind.AGENT
+        return effect and self.started is not None and stored.key in self.started
+
+    def _tool(self, stored: StoredCall) -> FunctionTool | None:
+        """Return the tool the call is of. Raises CodeChanged when it is another."""
+        agent, renamed = self.state.current_agent, self.state.renamed_tools
+        if self.started is not None:
+            return tool_now(agent, stored, renamed)
+        return tool_called(agent, stored, renamed)
+
+    def _call(
+        self,
+        stored: StoredCall,
+        raw: JSONObject,
+        tool: FunctionTool | None,
+        *,
+        is_gone: bool,
+    ) -> Call:
+        """Return the call that `raw` asks for.
+
+        Raises ModelBehaviorError when it is not the one that was stored.
         """
         agent = self.state.current_agent
-        tool = tool_called(agent, stored, self.state.renamed_tools)
-        name, arguments = what_it_asks(agent, stored, raw)
+        asked = what_it_asks(agent, stored, raw, is_gone=is_gone)
         call = Call(
             key=stored.key,
             call_id=str(raw["id" if stored.kind is CallKind.HOSTED_MCP else "call_id"]),
             tool=stored.tool,
             agent_path=stored.agent_path,
-            arguments=arguments,
+            arguments=asked.arguments,
             schema_hash=stored.schema_hash,
             digest=stored.digest,
             kind=stored.kind,
-            gated=must_ask(agent, stored, raw, tool),
+            gated=stored.gated or (not is_gone and must_ask(agent, stored, raw, tool)),
             why=stored.why,
             **({"review": tool.review} if tool else {}),
         )
-        if name != stored.tool or call.current_digest() != stored.digest:
+        same = asked.name == stored.tool and call.current_digest() == stored.digest
+        if asked.is_known and not same:
             raise ModelBehaviorError(
                 f"The call {stored.key!r} of {stored.tool!r} is not the one this state "
                 "recorded: its tool, agent or arguments differ."
             )
-        return call, tool
+        if self.started is None or tool is None or self._had_started(stored):
+            return call
+        return under_new_code(call, tool, has_begun=stored.nested is not None)
 
     def _nested(self, stored: StoredCall, tool: FunctionTool | None) -> RunState[Any]:
         head = stored.nested
@@ -354,7 +395,7 @@ class _Restoring:
             parent=outer,
             frame=stored.key,
         )
-        _Restoring(nested, head, self.log_of, self.renames).fill()
+        _Restoring(nested, head, self.log_of, self.renames, self.started).fill()
         count_requests(outer.usage, nested)
         return nested
 

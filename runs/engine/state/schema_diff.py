@@ -18,11 +18,24 @@ def difference(before: JSONObject, now: JSONObject) -> str:
     said = [f"{name} is gone" for name in old if name not in new]
     said += [f"{name} is new" for name in new if name not in old]
     said += [
-        f"{name} was {_type(old[name])} and is {_type(new[name])}"
+        _told(name, _type(old[name]), _type(new[name]))
         for name in old
         if name in new and old[name] != new[name]
     ]
     return "; ".join(said) or "its schema is another one, with the same parameters"
+
+
+def signature(schema: JSONObject) -> str:
+    """Return a schema's parameters with their types, in one line."""
+    found = _properties(schema)
+    named = [f"{name}: {_type(kind)}" for name, kind in found.items()]
+    return ", ".join(named) or "no parameters"
+
+
+def _told(name: str, before: str, now: str) -> str:
+    if before == now:
+        return f"{name} has another description or other limits"
+    return f"{name} was {before} and is {now}"
 
 
 def _properties(schema: JSONObject) -> dict[str, Any]:

@@ -203,6 +203,8 @@ def _open_call(state: RunState[Any], open_call: OpenCall, how: Writing) -> JSONO
     if call.gated:
         # To say what has changed, should the tool have changed when it is read.
         written["schema"] = schema_of(state.tool_named(call.tool))
+    if open_call.gone:
+        written |= {"gone": True, "started": open_call.started}
     if open_call.nested is not None:
         write = _whole if how.whole else _head
         written["nested"] = write(open_call.nested, how)

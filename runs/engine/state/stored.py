@@ -52,6 +52,8 @@ class StoredCall(_Stored):
     verdict: StoredVerdict | None = None
     parameters: dict[str, Any] = Field(default_factory=dict, alias="schema")
     nested: StoredState | None = None
+    gone: bool = False
+    started: bool = False
 
 
 class StoredSticky(_Stored):

@@ -14,7 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 from ..callbacks import called
 from ..calls import Review
 from ..context import RunContextWrapper, ToolContext
-from ..digest import JSONObject, MalformedArguments, parse_arguments, schema_hash
+from ..digest import (
+    JSONObject,
+    MalformedArguments,
+    parse_arguments,
+    schema_hash,
+    schema_hash_as,
+)
 from ..errors import ModelBehaviorError, UserError
 from ..hosted.tool_callers import ToolCaller
 from .faults import faults_of
@@ -146,11 +152,7 @@ class FunctionTool:
         """Return the hash of the tool if it were called `name`, as it once was."""
         if name == self.qualified_name:
             return self.schema_hash
-        schema = self.params_json_schema
-        if schema.get("title") == f"{self.name}_args":
-            # A schema made of a function is titled after it.
-            schema = {**schema, "title": f"{name.rpartition('.')[2]}_args"}
-        return schema_hash(name, schema)
+        return schema_hash_as(self.qualified_name, self.params_json_schema, name)
 
     @property
     def qualified_name(self) -> str:
