@@ -14,13 +14,15 @@ from runs import codec, inert
 from runs.engine import Call, ClaimRefused, Verdict, VerdictKind
 from runs.engine.items import name_called
 from runs.models import EventKind, Run
+from runs.upgrades import UPGRADE_KEY, CodeChange
 
-from . import audit, display, services
+from . import audit, display, services, upgrades
 from .models import ApprovalRequest, Decision, RequestStatus
 from .models import Verdict as Said
 
 IN_DOUBT = "It started, and nobody saw how it ended."
 _TO_ASK_AGAIN = (RequestStatus.CANCELLED, RequestStatus.SUPERSEDED)
+_UNUSED = (RequestStatus.PENDING, RequestStatus.APPROVED)
 _DECIDED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.ANSWERED)
 
 
@@ -58,14 +60,51 @@ class DatabaseGate:
             )
         return decision.pk if decision.release_at <= timezone.now() else None
 
+    def go_ahead(self, run: Run, change: CodeChange) -> bool:
+        latest = run.requests.filter(call_key=UPGRADE_KEY).order_by("-revision").first()
+        if latest is not None and latest.digest == change.digest:
+            if latest.status == RequestStatus.APPROVED:
+                return _approval(latest, change.digest) is not None
+            if latest.is_pending:
+                return False
+        if latest is not None and latest.is_pending:
+            _supersede(latest)
+        upgrades.ask(run, change, revision=latest.revision + 1 if latest else 1)
+        return False
+
+    def renew(self, run: Run, calls: Sequence[Call], *, gone: Sequence[str]) -> None:
+        changed = {call.key: call for call in calls}
+        for key in gone:
+            self.close(run, below=key)
+        for request in run.requests.filter(
+            call_key__in=[*changed, *gone], status__in=_UNUSED
+        ):
+            _supersede(request)
+        known = _latest_of(run, calls)
+        for call in calls:
+            latest = known.get(call.key)
+            if call.gated:
+                services.apply_rules(
+                    _open(run, call, latest, ApprovalRequest.Kind.APPROVAL)
+                )
+
+    def awaiting_go_ahead(self) -> list[UUID]:
+        waiting = ApprovalRequest.objects.filter(
+            call_key=UPGRADE_KEY, status=RequestStatus.PENDING
+        )
+        return list(waiting.values_list("run_id", flat=True).order_by("run_id"))
+
     def close(self, run: Run, *, below: str = "") -> None:
         now = timezone.now()
         if not below:
             run.rules.filter(revoked_at=None).update(revoked_at=now)
         requests = _below(run, below) if below else run.requests.all()
         started = run.executions.values("call_key")
-        unused = requests.filter(status=RequestStatus.APPROVED).exclude(
-            call_key__in=started
+        unused = (
+            requests.filter(status=RequestStatus.APPROVED)
+            .exclude(call_key__in=started)
+            # A go-ahead is for exactly one change, which cannot come back by itself.
+            .exclude(call_key=UPGRADE_KEY)
         )
         unused.update(status=RequestStatus.SUPERSEDED, updated_at=now)
         for request in requests.filter(status=RequestStatus.PENDING):
@@ -73,6 +112,13 @@ class DatabaseGate:
             request.decided_at = request.updated_at = now
             request.save(update_fields=["status", "decided_at", "updated_at"])
             services.announce(request)
+
+
+def _supersede(request: ApprovalRequest) -> None:
+    request.status = RequestStatus.SUPERSEDED
+    request.updated_at = timezone.now()
+    request.save(update_fields=["status", "updated_at"])
+    services.announce(request)
 
 
 def _latest_of(run: Run, calls: Sequence[Call]) -> dict[str, ApprovalRequest]:

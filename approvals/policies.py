@@ -93,6 +93,8 @@ def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
 
 def why_not_always(request: ApprovalRequest) -> str | None:
     """Return why no standing Rule may be made from the request, or None."""
+    if request.kind == ApprovalRequest.Kind.UPGRADE:
+        return "Each change of the code is asked about."
     if request.kind != ApprovalRequest.Kind.APPROVAL:
         return "Whether a call happened is asked each time."
     if request.risk == Risk.CRITICAL:

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from runs import codec
 from runs.live.pokes import poke
-from runs.models import EventKind
-from runs.services import lock, record_event, wake
+from runs.models import EventKind, RunStatus
+from runs.services import end, lock, record_event, wake
 from runs.transactions import write
 
 from . import audit, policies
@@ -62,7 +62,8 @@ def decide(
     """Record `by`'s verdict, and let the run go on with it once this commits.
 
     Returns the request as it then stands. `reason` reaches the model with a rejection;
-    `output` stands for the tool's output with an answer. `always` also makes a Rule
+    `output` stands for the tool's output with an answer. To reject that a run goes on
+    under changed code ends it. `always` also makes a Rule
     for this run, agent and tool, which decides their other open requests. Rejecting
     `as_clean_up` is an admin's, not a reviewer's.
 
@@ -244,8 +245,24 @@ def _settle(
     )
     if isinstance(by, Rule):
         Rule.objects.filter(pk=by.pk).update(uses=F("uses") + 1)
-    wake(request.run_id)
+    if request.kind == ApprovalRequest.Kind.UPGRADE and verdict == Verdict.REJECT:
+        _end_run(request, by, reason)
+    else:
+        wake(request.run_id)
     _audit(request, "decide", _name(by), verdict, reason, decision=str(decision.pk))
+
+
+def _end_run(request: ApprovalRequest, by: User | Rule, reason: str) -> None:
+    """End the run as failed: it may be resumed, and its conversation goes on.
+
+    At once, because it ends whatever the code is by the time it would be looked at.
+    """
+    run = lock(request.run_id)
+    if not run.is_open:
+        return
+    told = f"{_shown_name(by)} ended the run: it does not go on under changed code."
+    error = f"{told} Reason: {reason}" if reason else told
+    end(run, RunStatus.FAILED, error=error, by=_shown_name(by))
 
 
 def _make_rule(

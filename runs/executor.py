@@ -59,7 +59,7 @@ from .loading import LoadedRun, load
 from .models import RunStatus
 from .presence import Presence
 from .services import lease as leases
-from .services import steps, workers
+from .services import steps, upgrade, workers
 from .services.lease import Lease
 
 P = ParamSpec("P")
@@ -190,6 +190,7 @@ class Executor:
     async def _sweep(self) -> None:
         """Look for work whenever something is woken, and every so often anyway."""
         every_s = settings.PLACET_SWEEP_EVERY.total_seconds()
+        await self._reconsider()
         while True:
             self._look_again.clear()
             try:
@@ -202,6 +203,14 @@ class Executor:
                     await self._look_again.wait()
             except TimeoutError:
                 continue
+
+    async def _reconsider(self) -> None:
+        """Have the runs looked at that wait for a go-ahead: this may be other code."""
+        try:
+            for run_id in await self._db.read(upgrade.awaiting):
+                await self._db.write(run_id, upgrade.look_at, run_id)
+        except DatabaseError:
+            logger.exception("Runs that wait for a go-ahead were not looked at")
 
     async def _tick(self) -> None:
         """Tell the heartbeat that the loop is alive, however busy the database is."""
@@ -332,8 +341,12 @@ class Executor:
             return await self._write(leases.finish, lease, RunStatus.CANCELLED)
         await self._fail(lease, str(error))
 
-    async def _put_to_rest(self, lease: Lease, result: RunResultStreaming[Any]) -> bool:
+    async def _put_to_rest(
+        self, lease: Lease, result: RunResultStreaming[Any] | None
+    ) -> bool:
         """Store that the stretch is over; False when the run is to be driven on."""
+        if result is None:  # it waits for a go-ahead
+            return await self._write(leases.park, lease)
         if result.state.is_done:
             await self._finish(lease, result)
         elif self._leaving and not result.interruptions:
@@ -357,8 +370,11 @@ class Executor:
             leases.finish, lease, RunStatus.COMPLETED, final_output=answer
         )
 
-    async def _drive(self, execution: Execution) -> RunResultStreaming[Any]:
-        """Drive the run for one stretch, and store the spans it ends with."""
+    async def _drive(self, execution: Execution) -> RunResultStreaming[Any] | None:
+        """Drive the run for one stretch, and store the spans it ends with.
+
+        None when it may not be driven under the code there is.
+        """
         spans = SpanRecorder()
         try:
             result = await self._stretch(execution, spans)
@@ -381,11 +397,13 @@ class Executor:
 
     async def _stretch(
         self, execution: Execution, spans: SpanRecorder
-    ) -> RunResultStreaming[Any]:
+    ) -> RunResultStreaming[Any] | None:
         lease = execution.lease
         loaded, execution.loaded = execution.loaded, None
         if loaded is None:
-            loaded = await self._db.read(load, lease.run_id)
+            loaded = await self._load(lease)
+            if loaded is None:
+                return None
             if gated := gated_calls(loaded.state):
                 await self._write(steps.propose, lease, gated)
         if loaded.stopping or execution.stopping:
@@ -412,6 +430,16 @@ class Executor:
             await streaming.aclose()
         return streaming
 
+    async def _load(self, lease: Lease) -> LoadedRun | None:
+        """Return the run; None while it waits for a go-ahead under changed code."""
+        while (loaded := await self._db.read(load, lease.run_id)).change is not None:
+            change = loaded.change
+            if loaded.calls is None:
+                await self._write(upgrade.define, lease, change.now)
+            elif not await self._write(upgrade.go_on, lease, change, loaded.calls):
+                return None
+        return loaded
+
     async def _write(
         self,
         service: Callable[Concatenate[Lease, P], T],
@@ -435,7 +463,7 @@ class Executor:
 
 def _seen(loaded: LoadedRun | None) -> steps.Seen | None:
     """Return what the taking of a run builds on, or None to take it as it is."""
-    if loaded is None or loaded.stopping:
+    if loaded is None or loaded.stopping or loaded.change is not None:
         return None
     return steps.Seen(
         last_seq=loaded.last_seq,

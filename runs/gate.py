@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from .engine import Call, Verdict
 from .models import Run
+from .upgrades import CodeChange
 
 
 class Gate(Protocol):
@@ -40,6 +41,26 @@ class Gate(Protocol):
         None means approved but not released yet. Raises ClaimRefused when there is no
         approval of exactly this run, call key and digest.
         """
+        ...
+
+    def go_ahead(self, run: Run, change: CodeChange) -> bool:
+        """Say whether a person has let the run go on under exactly this change.
+
+        False means that it has been put to people by now; a question about another
+        change is replaced.
+        """
+        ...
+
+    def renew(self, run: Run, calls: Sequence[Call], *, gone: Sequence[str]) -> None:
+        """Put `calls`, which are not what they were, to people again if they are gated.
+
+        Whatever was said of them before, or of the calls `gone` and those inside, holds
+        no more.
+        """
+        ...
+
+    def awaiting_go_ahead(self) -> list[UUID]:
+        """Return the runs that have been asked about and wait for an answer."""
         ...
 
     def close(self, run: Run, *, below: str = "") -> None:

@@ -21,6 +21,14 @@ from .engine.state.stored import (
 )
 from .history import history_before
 from .models import EventKind, Run
+from .upgrades import (
+    CodeChange,
+    NewCalls,
+    code_change,
+    new_calls,
+    renames_for,
+    started_calls,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,24 +43,32 @@ class LoadedRun:
     """The agent's title, for its traces."""
     conversation: str
     """Id of its conversation."""
+    change: CodeChange | None = None
+    """How its code has changed; with one, `state` is not to be driven."""
+    calls: NewCalls | None = None
+    """What becomes of its open calls under that change, where a person is asked."""
 
 
 def load(run_id: Any) -> LoadedRun:
-    """Return the run as it stands in the database.
+    """Return the run as it stands in the database, and how its code has changed.
 
-    Raises UnknownAgent, InvalidRunState, RunStateVersionError, or UserError when its
-    agent has changed under an open call.
+    Raises UnknownAgent, InvalidRunState, RunStateVersionError, or UserError when it
+    cannot go on under the code there is, whatever a person says.
     """
     run = Run.objects.select_related("conversation", "requester").get(pk=run_id)
     registered = registry.get(run.agent_key)
-    agent = registered.agent
+    agent, head = registered.agent, read_head(_json(run.head))
+    change = code_change(run, registered, head)
+    asks = change is not None and change.asks
     state = restore(
         RunState,
         agent,
-        read_head(_json(run.head)),
+        head,
         _logs(run),
         history=history_before(run),
         context=_context(run),
+        renames=renames_for(registered, head, accepted=asks),
+        started=started_calls(run) if asks else None,
     )
     for _, open_call in state.open_calls_below():
         # Decision rows are the only truth; what the head remembers may be older.
@@ -66,6 +82,8 @@ def load(run_id: Any) -> LoadedRun:
         last_seq=run.last_seq,
         title=registered.title,
         conversation=str(run.conversation_id),
+        change=change,
+        calls=new_calls(state, head) if asks else None,
     )
 
 

@@ -20,6 +20,7 @@ from django.template.loader import render_to_string
 from . import codec
 from .engine.items import name_called
 from .models import EventKind, Run, RunEvent, RunStatus
+from .upgrades import UPGRADE_KEY
 
 PENDING = "pending"
 MAX_INDENT = 3
@@ -33,6 +34,8 @@ class BlockKind(enum.StrEnum):
     MESSAGE = "message"
     REASONING = "reasoning"
     CALL = "call"
+    UPGRADE = "upgrade"
+    """A question whether the run may go on under changed code."""
     NOTICE = "notice"
 
 
@@ -214,13 +217,22 @@ def blocks_of(events: Iterable[RunEvent]) -> list[Block]:
     """Fold events, in order of their seq, into blocks."""
     groups: dict[tuple[str, object], list[RunEvent]] = {}
     for event in events:
-        part = ("call", event.call_key) if event.call_key else ("event", event.seq)
-        groups.setdefault(part, []).append(event)
-    return [
-        block
-        for group in groups.values()
-        if (block := _call_block(group) if group[0].call_key else _block(group[0]))
-    ]
+        groups.setdefault(_subject(event), []).append(event)
+    return [block for group in groups.values() if (block := _group_block(group))]
+
+
+def _subject(event: RunEvent) -> tuple[str, object]:
+    """Return what the event is about: all of one subject is one block."""
+    if event.call_key == UPGRADE_KEY:
+        return "upgrade", event.data.get("request")
+    return ("call", event.call_key) if event.call_key else ("event", event.seq)
+
+
+def _group_block(events: Sequence[RunEvent]) -> Block | None:
+    first = events[0]
+    if first.call_key == UPGRADE_KEY:
+        return replace(_call_block(events), kind=BlockKind.UPGRADE, depth=0)
+    return _call_block(events) if first.call_key else _block(first)
 
 
 def render_block(

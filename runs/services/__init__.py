@@ -6,6 +6,7 @@ lease    hold a run: take, renew, park, release, finish
 limits   how many runs may be worked on and queued (inside the caller's transaction)
 workers  what the processes that drive runs tell of themselves
 steps    what a held run does: turns, claims, outcomes
+upgrade  go on under changed code
 log      append to the log, wake the run (inside the caller's transaction)
 prune    clean up old states
 """
@@ -21,6 +22,7 @@ from ..errors import (
     UnknownAgent,
 )
 from .control import requeue_run, resume_run, stop_run
+from .lease import end
 from .log import lock, record_event, record_status, wake
 from .start import send_message, start_run
 
@@ -33,6 +35,7 @@ __all__ = [
     "QueueFull",
     "RunError",
     "UnknownAgent",
+    "end",
     "lock",
     "record_event",
     "record_status",

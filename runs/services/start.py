@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from .. import codec, dispatch, registry
 from ..engine import RunContextWrapper, RunState
+from ..engine.state.definition import definition_of
 from ..errors import ConversationBusy, EmptyInput, MessageRefused
 from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
 from ..transactions import attempt, write
@@ -81,6 +82,7 @@ def queue_run(
         conversation=conversation,
         agent_key=agent_key,
         agent_digest=agent.definition_digest(),
+        definition=codec.dumps(definition_of(agent)),
         trigger=trigger,
         requester=requester,
         previous=previous,

@@ -61,10 +61,14 @@ class Difference:
 
 def definition_of(agent: Agent[Any]) -> JSONObject:
     """Return what `agent` and all agents it can reach are made of."""
-    keys = _reached(agent)
-    known = {id(found): key for key, found in keys.items()}
-    agents = {key: _agent(found, known) for key, found in keys.items()}
-    return {"root": agent.name, "agents": agents}
+    agents, known = _reached(agent), keys_of(agent)
+    written = {key: _agent(found, known) for key, found in agents.items()}
+    return {"root": agent.name, "agents": written}
+
+
+def keys_of(agent: Agent[Any]) -> dict[int, str]:
+    """Return the key in its definition of each agent it can reach, by `id()`."""
+    return {id(found): key for key, found in _reached(agent).items()}
 
 
 def differences(
@@ -94,11 +98,16 @@ def living_renames(new: JSONObject, renames: Renames) -> dict[str, dict[str, str
     The handoffs that are named after a renamed agent are renamed with it.
     """
     agents = new["agents"]
-    used = {name for has in agents.values() for name in (*has["tools"], *has["handoffs"])}
+    used = {
+        name for has in agents.values() for name in (*has["tools"], *has["handoffs"])
+    }
     gone = {
         old: now for old, now in renames.get("agents", {}).items() if old not in agents
     }
-    tools = {Handoff.tool_name_for(old): Handoff.tool_name_for(now) for old, now in gone.items()}
+    tools = {
+        Handoff.tool_name_for(old): Handoff.tool_name_for(now)
+        for old, now in gone.items()
+    }
     tools |= renames.get("tools", {})
     return {
         "agents": gone,
@@ -211,7 +220,10 @@ def _output(agent: Agent[Any]) -> JSONObject:
         schema = output_schema_of(agent)
         if schema is not None and not schema.is_plain_text():
             name = schema.name()
-            return {"name": name, "schema_hash": schema_hash(name, schema.json_schema())}
+            return {
+                "name": name,
+                "schema_hash": schema_hash(name, schema.json_schema()),
+            }
     return {"name": "text", "schema_hash": ""}
 
 
@@ -248,7 +260,9 @@ def _renamed(old: JSONObject, renames: Renames) -> JSONObject:
 
     def renamed(has: JSONObject) -> JSONObject:
         moved = {
-            part: {tools.get(name, name): entry(name, of) for name, of in has[part].items()}
+            part: {
+                tools.get(name, name): entry(name, of) for name, of in has[part].items()
+            }
             for part in ("tools", "handoffs")
         }
         return {**has, **moved}
@@ -354,7 +368,9 @@ def _runs(tool: JSONObject) -> str:
 
 
 def _review(review: JSONObject) -> str:
-    people = "1 approval" if review["approvals"] == 1 else f"{review['approvals']} approvals"
+    people = (
+        "1 approval" if review["approvals"] == 1 else f"{review['approvals']} approvals"
+    )
     by = f" of {review['reviewers']}" if review["reviewers"] else ""
     again = ", may be repeated" if review["idempotent"] else ""
     return f"{people}{by}, {review['risk']} risk{again}"
@@ -371,9 +387,7 @@ def _of_handoffs(agent: str, old: JSONObject, new: JSONObject) -> Iterator[Diffe
             yield from _of_schema(agent, what, name, old[name], new[name])
 
 
-def _of_servers(
-    agent: str, old: list[str], new: list[str]
-) -> Iterator[Difference]:
+def _of_servers(agent: str, old: list[str], new: list[str]) -> Iterator[Difference]:
     for name in dict.fromkeys([*old, *new]):
         if (name in old) != (name in new):
             before, now = ("there", _GONE) if name in old else (_ABSENT, "new")
