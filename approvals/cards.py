@@ -7,7 +7,7 @@ from typing import Any
 
 from runs import codec
 
-from . import display, policies
+from . import display, policies, upgrades
 from .models import ApprovalRequest
 
 
@@ -24,6 +24,8 @@ def card_context(card: ApprovalRequest, *, user: Any, view: str) -> dict[str, An
         "why_not": policies.why_not_decide(user, card) if card.is_pending else None,
         "why_not_always": policies.why_not_always(card),
         "known": _known(card),
+        "changes": upgrades.changes_in(card),
+        "servers": upgrades.servers_in(card),
     }
 
 

@@ -53,7 +53,7 @@ def ask(run: Run, change: CodeChange, *, revision: int) -> ApprovalRequest:
         summary=_summary(change.agent),
         why=WHY,
         warnings=sum(map(display.count_warnings, _texts(told))),
-        evidence=codec.dumps({"differences": told}),
+        evidence=codec.dumps({"differences": told, "servers": _servers(change)}),
         created_at=now,
         updated_at=now,
     )
@@ -79,6 +79,19 @@ def changes_in(request: ApprovalRequest) -> list[Change]:
         return []
     told: list[dict[str, Any]] = codec.loads(request.evidence)["differences"]
     return [Change(**row) for row in told]
+
+
+def servers_in(request: ApprovalRequest) -> list[str]:
+    """Return the MCP servers whose tools were not compared; [] for other requests."""
+    if request.kind != ApprovalRequest.Kind.UPGRADE:
+        return []
+    servers: list[str] = codec.loads(request.evidence)["servers"]
+    return servers
+
+
+def _servers(change: CodeChange) -> list[str]:
+    agents = codec.loads(change.now)["agents"].values()
+    return sorted({name for has in agents for name in has["mcp_servers"]})
 
 
 def _summary(agent: str) -> str:

@@ -28,6 +28,10 @@ DONE = {
     RequestStatus.REJECTED: "Rejected. The model is told, and the run goes on.",
     RequestStatus.ANSWERED: "Recorded. The model gets this output.",
 }
+UPGRADE_DONE = {
+    RequestStatus.APPROVED: "The run goes on under the code there is now.",
+    RequestStatus.REJECTED: "The run has ended.",
+}
 
 
 @require_safe
@@ -120,7 +124,8 @@ def _refused(
 
 
 def _decided(request: PageRequest, card: ApprovalRequest) -> HttpResponse:
-    done = DONE.get(RequestStatus(card.status))
+    is_upgrade = card.kind == ApprovalRequest.Kind.UPGRADE
+    done = (UPGRADE_DONE if is_upgrade else DONE).get(RequestStatus(card.status))
     done = done or f"Your vote counts: {card.votes} of {card.votes_needed} needed."
     if request.htmx:
         return _fragment(request, card, done, just_decided=True)

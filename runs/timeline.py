@@ -78,6 +78,12 @@ STATE_WORDS = {
     CallState.EXPIRED: "Expired, did not run",
     CallState.SUPERSEDED: "Replaced by a newer request",
 }
+UPGRADE_WORDS = {
+    CallState.PENDING: "The code has changed; a person decides whether to go on",
+    CallState.APPROVED: "Let go on under changed code",
+    CallState.REJECTED: "Ended, because the code had changed",
+    CallState.SUPERSEDED: "The code had changed, and then changed again",
+}
 _EXECUTION_STATES = {
     "started": CallState.RUNNING,
     "unknown": CallState.UNKNOWN,
@@ -231,8 +237,15 @@ def _subject(event: RunEvent) -> tuple[str, object]:
 def _group_block(events: Sequence[RunEvent]) -> Block | None:
     first = events[0]
     if first.call_key == UPGRADE_KEY:
-        return replace(_call_block(events), kind=BlockKind.UPGRADE, depth=0)
+        return _upgrade_block(events)
     return _call_block(events) if first.call_key else _block(first)
+
+
+def _upgrade_block(events: Sequence[RunEvent]) -> Block:
+    block = _call_block(events)
+    words = UPGRADE_WORDS.get(block.call.state) if block.call else None
+    text = words or "The code had changed"
+    return replace(block, kind=BlockKind.UPGRADE, depth=0, text=text)
 
 
 def render_block(

@@ -29,6 +29,10 @@ STATUS_WORDS = {
     RequestStatus.EXPIRED: "Expired",
     RequestStatus.CANCELLED: "Cancelled",
 }
+UPGRADED_WORDS = {
+    RequestStatus.APPROVED: "Let go on",
+    RequestStatus.REJECTED: "Run ended",
+}
 RECONCILED_WORDS = {
     RequestStatus.APPROVED: "To run again",
     RequestStatus.REJECTED: "Skipped",
@@ -92,6 +96,8 @@ def status_words(card: ApprovalRequest) -> str:
     status = RequestStatus(card.status)
     if card.kind == ApprovalRequest.Kind.RECONCILE and status in RECONCILED_WORDS:
         return RECONCILED_WORDS[status]
+    if card.kind == ApprovalRequest.Kind.UPGRADE and status in UPGRADED_WORDS:
+        return UPGRADED_WORDS[status]
     return STATUS_WORDS[status]
 
 

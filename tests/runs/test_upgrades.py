@@ -13,12 +13,11 @@ from approvals.models import ApprovalRequest, AuditEntry, Decision, RequestStatu
 from approvals.services import InvalidDecision, NotAllowed
 from approvals.upgrades import changes_in
 from runs import codec, registry, services
-from runs.engine import Agent, Review, function_tool
+from runs.engine import Agent, LeaseLost, Review, function_tool
 from runs.engine.testing import ScriptedModel, function_call
 from runs.executor import Executor
 from runs.models import Run, RunStatus, ToolExecution
 from runs.registry import RegisteredAgent
-from runs.services import lease as leases
 from runs.services import steps
 from runs.timeline import BlockKind, timeline
 from tests.factories import ada, make_user, pending, say, until, until_status
@@ -865,14 +864,12 @@ async def stopped_before_claims(calls: list[Any]) -> Run:
     runner = Executor(concurrency=5)
 
     def dies(*_: Any) -> Any:
-        raise leases.LeaseLost("It died here.")
+        raise LeaseLost("It died here.")
 
-    claim, steps.claim_call = steps.claim_call, dies
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "claim_call", dies)
         await runner.start()
         await until(lambda: pending(run), "the answer")
         await crash(runner)
-    finally:
-        steps.claim_call = claim
     await sync_to_async(services.requeue_run)(run.pk, by=None)
     return run

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ..calls import CallKind
 from ..digest import JSONObject
 from ..errors import UserError
-from ..tools.tool import FunctionTool
 from .agent_map import AgentMap
 from .definition import keys_of, living_renames
 from .stored import StoredCall, StoredState
@@ -68,6 +67,6 @@ def _open_calls(
         yield owner, stored
         name = renames["tools"].get(stored.tool, stored.tool)
         tool = owner.function_tool_named(name)
-        if stored.nested is not None and isinstance(tool, FunctionTool):
-            if tool.agent_tool is not None:
-                yield from _open_calls(tool.agent_tool.agent, stored.nested, renames)
+        used = tool.agent_tool if tool else None
+        if stored.nested is not None and used is not None:
+            yield from _open_calls(used.agent, stored.nested, renames)
