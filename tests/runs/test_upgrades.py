@@ -873,3 +873,54 @@ async def stopped_before_claims(calls: list[Any]) -> Run:
         await crash(runner)
     await sync_to_async(services.requeue_run)(run.pk, by=None)
     return run
+
+
+# Handing over
+
+
+def handing(*ways: Agent[Any], **options: Any) -> Agent[Any]:
+    return agent(tool("refund"), handoffs=list(ways), **options)
+
+
+async def about_to_hand_over(to: str) -> tuple[Run, ScriptedModel]:
+    """Return a run that waits in a refund and hands over once it is settled."""
+    way = function_call(f"transfer_to_{to}", {}, call_id="h1")
+    return await waiting([refund(), way], END)
+
+
+async def test_a_handoff_that_is_gone_ends_as_any_call_does(
+    executor: Executor, effects: shop.Effects, deploy: Deploy, reviewer: User
+) -> None:
+    deploy(handing(shop.agent("Ops", [])))
+    run, model = await about_to_hand_over("ops")
+    [approval] = await requests(run)
+    deploy(handing())
+
+    await decide(approval, "approve", reviewer)
+    await decide(await asked(run), "approve", reviewer)
+    await until_status(run, RunStatus.COMPLETED)
+
+    outputs = [item.get("output") for item in model.last_call.input]  # type: ignore[union-attr]
+    gone = "There is no tool named 'transfer_to_ops'. The tools are: refund."
+    assert outputs[-2:] == ["done", gone] or outputs[-2:] == [gone, "done"]
+    assert effects == ["refund 1 5"]
+
+
+async def test_a_handoff_to_a_renamed_agent_still_leads_there(
+    executor: Executor, effects: shop.Effects, deploy: Deploy, reviewer: User
+) -> None:
+    deploy(handing(shop.agent("Ops", [])))
+    run, _ = await about_to_hand_over("ops")
+    [approval] = await requests(run)
+    deploy(handing(shop.agent("Works", [])), {"agents": {"Ops": "Works"}})
+
+    await decide(approval, "approve", reviewer)
+    run = await until_status(run, RunStatus.COMPLETED)
+
+    assert codec.loads(run.head)["current_agent"] == "Works"
+    assert await statuses(run) == [("r1", 1, "approved")]
+
+
+def test_renames_are_of_agents_and_tools() -> None:
+    with pytest.raises(ValueError, match="renames has tool; it takes"):
+        registry.register(agent(), key="new", renames={"tool": {"a": "b"}})

@@ -163,18 +163,26 @@ def _agent(agent: Agent[Any], known: Mapping[int, str]) -> JSONObject:
 def _tool(tool: Any, known: Mapping[int, str]) -> tuple[str, JSONObject]:
     if isinstance(tool, FunctionTool):
         return tool.qualified_name, _function_tool(tool, known)
-    name, shape = str(tool.name), {}
     if isinstance(tool, HostedMCPTool):
-        config: JSONObject = dict(tool.tool_config)
-        name = f"{name} {config.get('server_label')}"
-        told = ("server_url", "connector_id", "allowed_tools", "require_approval")
-        shape = {part: config.get(part) for part in told}
-    return name, {
-        "kind": type(tool).__name__,
-        "schema_hash": schema_hash(name, shape),
-        "parameters": {},
-        "asks": _asks(tool),
-    }
+        return _hosted_server(dict(tool.tool_config), asks=_asks(tool))
+    name = str(tool.name)
+    return name, _without_parameters(type(tool).__name__, name, _asks(tool))
+
+
+def _without_parameters(kind: str, name: str, asks: str) -> JSONObject:
+    hashed = schema_hash(name, {})
+    return {"kind": kind, "schema_hash": hashed, "parameters": {}, "asks": asks}
+
+
+def _hosted_server(config: JSONObject, *, asks: str) -> tuple[str, JSONObject]:
+    """Return the entry of a server that the model's server calls itself."""
+    name = f"hosted_mcp {config.get('server_label')}"
+    where = config.get("server_url") or config.get("connector_id") or "no address"
+    offered = json.dumps(config.get("allowed_tools") or "all its tools")
+    rule = json.dumps(config.get("require_approval") or "always")
+    entry = _without_parameters(HostedMCPTool.__name__, name, asks)
+    entry["settings"] = f"{where}: {offered}, approval {rule}"
+    return name, entry
 
 
 def _function_tool(tool: FunctionTool, known: Mapping[int, str]) -> JSONObject:
@@ -200,10 +208,12 @@ def _asks(tool: Any) -> str:
     )
     if decides is not None:
         return "code"
-    rule = getattr(tool, "needs_approval", isinstance(tool, HostedMCPTool))
-    if isinstance(rule, bool):
-        return "always" if rule else "never"
-    return "sometimes"
+    if isinstance(tool, HostedMCPTool):
+        rule: Any = tool.tool_config.get("require_approval") or "always"
+    else:
+        rule = getattr(tool, "needs_approval", False)
+    said = {True: "always", False: "never", "always": "always", "never": "never"}
+    return said[rule] if isinstance(rule, bool | str) else "sometimes"
 
 
 def _handoff(way: Handoff[Any, Any], known: Mapping[int, str]) -> JSONObject:
@@ -333,6 +343,12 @@ def _of_tool(
     runs, ran = _runs(new), _runs(old)
     if runs != ran:
         yield Difference(agent=agent, what=f"Tool {name}", before=ran, now=runs)
+    if old.get("settings") != new.get("settings"):
+        set_up = {
+            "before": old.get("settings", "none"),
+            "now": new.get("settings", "none"),
+        }
+        yield Difference(agent=agent, what=f"Settings of {name}", **set_up)
     was, is_now = old.get("review"), new.get("review")
     if was and is_now and was != is_now:
         yield Difference(
