@@ -74,8 +74,6 @@ class DatabaseGate:
 
     def renew(self, run: Run, calls: Sequence[Call], *, gone: Sequence[str]) -> None:
         changed = {call.key: call for call in calls}
-        for key in gone:
-            self.close(run, below=key)
         for request in run.requests.filter(
             call_key__in=[*changed, *gone], status__in=_UNUSED
         ):

@@ -54,8 +54,7 @@ class Gate(Protocol):
     def renew(self, run: Run, calls: Sequence[Call], *, gone: Sequence[str]) -> None:
         """Put `calls`, which are not what they were, to people again if they are gated.
 
-        Whatever was said of them before, or of the calls `gone` and those inside, holds
-        no more.
+        Whatever was said of them before, or of the calls `gone`, holds no more.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from runs.engine.testing import ScriptedModel, function_call
 from runs.executor import Executor
 from runs.models import Run, RunStatus, ToolExecution
 from runs.registry import RegisteredAgent
+from runs.services import lease as leases
 from runs.services import steps
 from runs.timeline import BlockKind, timeline
 from tests.factories import ada, make_user, pending, say, until, until_status
@@ -703,10 +705,10 @@ def desk(*tools: Any, clerk: str = "Clerk") -> Agent[Any]:
     return shop.agent("Desk", [inner.as_tool("delegate", "Let the clerk do it.")])
 
 
-async def nested_run() -> Run:
+async def nested_run(*then: Any) -> Run:
     clerk = ScriptedModel(steps=[[refund()], END])
     delegate = function_call("delegate", {"input": "do it"}, call_id="d1")
-    outer = ScriptedModel(steps=[[delegate], END])
+    outer = ScriptedModel(steps=[[delegate], *(then or [END])])
     shop.use(shop.Cast({"Desk": outer, "Clerk": clerk}))
     return await until_status(await begin(), RunStatus.WAITING)
 
@@ -825,6 +827,63 @@ async def test_a_call_in_doubt_is_not_run_again_by_another_tool(
     assert effects == ["refund 1 5"]
     execution = await ToolExecution.objects.aget(run=run)
     assert execution.status == ToolExecution.Status.UNKNOWN
+
+
+async def test_what_started_inside_an_agent_that_is_gone_is_known_to_be_unknown(
+    executor: Executor, effects: shop.Effects, deploy: Deploy, reviewer: User
+) -> None:
+    deploy(desk(*OLD))
+    run = await nested_run([refund("2", "r2")])
+    [approval] = await requests(run)
+    effects.hold("refund")
+    await decide(approval, "approve", reviewer)
+    await until(lambda: effects == ["refund 1 5"], "the refund")
+    await crash(executor)
+    deploy(shop.agent("Desk", OLD))
+
+    other = Executor(concurrency=5)
+    await other.start()
+    await decide(await asked(run), "approve", reviewer)
+    await until(lambda: [r for r in pending(run) if r.call_key == "r2"], "the rest")
+    await other.stop(grace_s=5)
+
+    execution = await ToolExecution.objects.aget(run=run)
+    assert execution.status == ToolExecution.Status.UNKNOWN
+    assert effects == ["refund 1 5"]
+
+
+async def test_a_go_ahead_just_before_the_parking_is_not_lost(
+    transactional_db: None,
+    effects: shop.Effects,
+    deploy: Deploy,
+    reviewer: User,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the sweeper: the run is looked at again only because it is woken."""
+    settings.PLACET_SWEEP_EVERY = timedelta(hours=1)
+    unswept = Executor(concurrency=5)
+    await unswept.start()
+    park = leases.park
+
+    def decided_before(lease: leases.Lease) -> bool:
+        for request in ApprovalRequest.objects.filter(
+            kind=Kind.UPGRADE, status=RequestStatus.PENDING
+        ):
+            say("approve", request, reviewer)
+        return park(lease)
+
+    deploy(agent(*OLD))
+    run, _ = await waiting([refund()], END)
+    [approval] = await requests(run)
+    deploy(agent(*OLD, shop.look_up))
+    monkeypatch.setattr(leases, "park", decided_before)
+
+    await decide(approval, "approve", reviewer)
+    await until_status(run, RunStatus.COMPLETED)
+    await unswept.stop(grace_s=5)
+
+    assert effects == ["refund 1 5"]
 
 
 # What is seen
