@@ -37,7 +37,7 @@ def open_calls(state: RunState[Any]) -> list[Call]:
     return [
         open_call.call
         for _, open_call in state.open_calls_below()
-        if open_call.nested is None
+        if open_call.nested is None and not open_call.is_void
     ]
 
 

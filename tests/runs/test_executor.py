@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from approvals.models import ApprovalRequest, Decision, RequestStatus
 from runs import codec, services
+from runs.dispatch import embedded
 from runs.engine.testing import (
     ModelStep,
     ScriptedModel,
@@ -85,7 +86,8 @@ async def executor_of_short_leases(
 
 async def crash(executor: Executor) -> None:
     """End it as kill -9 does: nothing is released, nothing recorded."""
-    tasks = [*executor._helpers, *executor._tasks.values()]
+    embedded.forget(executor._woken)
+    tasks = [*executor._helpers, executor._listening, *executor._tasks.values()]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -930,7 +930,6 @@ async def stopped_before_claims(calls: list[Any]) -> Run:
         await runner.start()
         await until(lambda: pending(run), "the answer")
         await crash(runner)
-    await sync_to_async(services.requeue_run)(run.pk, by=None)
     return run
 
 
