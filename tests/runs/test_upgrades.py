@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -365,11 +365,11 @@ async def test_a_call_of_a_removed_tool_ends_and_the_model_is_told(
 
 
 async def test_a_tool_that_became_gated_is_asked_about(
-    transactional_db: None, effects: shop.Effects, deploy: Deploy, reviewer: User
+    doomed: Executor, effects: shop.Effects, deploy: Deploy, reviewer: User
 ) -> None:
     """The worker died between the model's answer and the call, which nobody gated."""
     deploy(agent(tool("refund", needs_approval=False), tool("pay")))
-    run = await stopped_before_claims([refund(), pay()])
+    run = await stopped_before_claims(doomed, [refund(), pay()])
     deploy(agent(tool("refund"), tool("pay")))
 
     runner = Executor(concurrency=5)
@@ -391,10 +391,10 @@ async def test_a_tool_that_became_gated_is_asked_about(
 
 
 async def test_a_tool_that_asks_by_a_new_rule_is_asked_about(
-    transactional_db: None, effects: shop.Effects, deploy: Deploy, reviewer: User
+    doomed: Executor, effects: shop.Effects, deploy: Deploy, reviewer: User
 ) -> None:
     deploy(agent(tool("refund", needs_approval=False), tool("pay")))
-    run = await stopped_before_claims([refund(), pay()])
+    run = await stopped_before_claims(doomed, [refund(), pay()])
 
     def rule(*_: Any) -> bool:
         return False
@@ -916,11 +916,18 @@ def pay() -> Any:
     return function_call("pay", arguments, call_id="p1")
 
 
-async def stopped_before_claims(calls: list[Any]) -> Run:
+@pytest.fixture
+async def doomed(transactional_db: None) -> AsyncIterator[Executor]:
+    """A runner that a test starts and kills; what it held open is closed at the end."""
+    runner = Executor(concurrency=5)
+    yield runner
+    await runner.stop(grace_s=5)
+
+
+async def stopped_before_claims(runner: Executor, calls: list[Any]) -> Run:
     """Return a run whose worker died once it had stored the model's answer."""
     script(calls, END)
     run = await begin()
-    runner = Executor(concurrency=5)
 
     def dies(*_: Any) -> Any:
         raise LeaseLost("It died here.")
