@@ -91,6 +91,7 @@ async def crash(executor: Executor) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await executor._db.close()
     executor._presence._mark.close()
 
 

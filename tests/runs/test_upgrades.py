@@ -937,7 +937,6 @@ async def stopped_before_claims(runner: Executor, calls: list[Any]) -> Run:
         await runner.start()
         await until(lambda: pending(run), "the answer")
         await crash(runner)
-    await runner._db.close()
     return run
 
 
