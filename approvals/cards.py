@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
+
 from runs import codec
 
-from . import display, policies, upgrades
-from .models import ApprovalRequest
+from . import display, policies, queries, upgrades
+from .models import ApprovalRequest, RequestStatus
 
 
 def card_context(card: ApprovalRequest, *, user: Any, view: str) -> dict[str, Any]:
@@ -26,7 +28,18 @@ def card_context(card: ApprovalRequest, *, user: Any, view: str) -> dict[str, An
         "known": _known(card),
         "changes": upgrades.changes_in(card),
         "servers": upgrades.servers_in(card),
+        **_undoing(card, user),
     }
+
+
+def _undoing(card: ApprovalRequest, user: Any) -> dict[str, Any]:
+    """Return whether its verdict can be undone, by `user` too, or who has done so."""
+    now = timezone.now()
+    if card.is_held(now):
+        return {"held": True, "why_not_undo": policies.why_not_undo(user, card, now)}
+    if card.status == RequestStatus.UNDONE:
+        return {"undone": queries.undoing_of(card)}
+    return {}
 
 
 def _known(card: ApprovalRequest) -> list[str]:

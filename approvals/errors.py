@@ -4,7 +4,8 @@ DecisionError
 ├── InvalidDecision   the verdict is none, or not one for this kind of request
 ├── NotAllowed        this person may not decide this request
 ├── Stale             the request no longer is what the person saw
-└── AlreadyDecided    the request has ended
+├── AlreadyDecided    the request has ended
+└── NotUndoable       there is no verdict, or it is too late to take it back
 """
 
 from __future__ import annotations
@@ -33,4 +34,8 @@ class Stale(DecisionError):
 
 
 class AlreadyDecided(DecisionError):
+    pass
+
+
+class NotUndoable(DecisionError):
     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -13,17 +14,28 @@ from django.utils import timezone
 from runs import codec, inert
 from runs.engine import Call, ClaimRefused, Verdict, VerdictKind
 from runs.engine.items import name_called
+from runs.gate import Decided
 from runs.models import EventKind, Run
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
 from . import audit, display, services, upgrades
-from .models import ApprovalRequest, Decision, RequestStatus
+from .models import (
+    DECIDED_STATUSES,
+    STATUS_AFTER,
+    ApprovalRequest,
+    Decision,
+    RequestStatus,
+)
 from .models import Verdict as Said
 
+EXPIRED = "Nobody decided this call in time; it was not run."
 IN_DOUBT = "It started, and nobody saw how it ended."
 _TO_ASK_AGAIN = (RequestStatus.CANCELLED, RequestStatus.SUPERSEDED)
 _UNUSED = (RequestStatus.PENDING, RequestStatus.APPROVED)
-_DECIDED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.ANSWERED)
+_VERDICT_OF = {status: said for said, status in STATUS_AFTER.items()} | {
+    RequestStatus.EXPIRED: Said.REJECT
+}
+"""What a request's decision must say; one that says another thing is none."""
 
 
 class DatabaseGate:
@@ -41,14 +53,23 @@ class DatabaseGate:
         if latest is None or not _asks_whether_it_happened(latest, evidence):
             _open(run, call, latest, ApprovalRequest.Kind.RECONCILE, evidence)
 
-    def verdicts(self, run: Run, calls: Sequence[Call]) -> dict[str, Verdict]:
-        found = {}
+    def verdicts(self, run: Run, calls: Sequence[Call]) -> Decided:
         known = _latest_of(run, calls)
-        for call in calls:
-            latest = known.get(call.key)
-            if latest and latest.status in _DECIDED and latest.digest == call.digest:
-                found[call.key] = _verdict(latest.decision)
-        return found
+        decided = {
+            call.key: latest.decision
+            for call in calls
+            if (latest := known.get(call.key))
+            and latest.digest == call.digest
+            and _is_decided(latest)
+        }
+        now = timezone.now()
+        counts = {key: it for key, it in decided.items() if it.release_at <= now}
+        later = [it.release_at for it in decided.values() if it.release_at > now]
+        return Decided(
+            verdicts={key: _verdict(decision) for key, decision in counts.items()},
+            released_at=min(later, default=None),
+            was_held=any(it.release_at > it.created_at for it in counts.values()),
+        )
 
     def permit(self, run: Run, call: Call) -> UUID | None:
         latest = _latest_of(run, [call]).get(call.key)
@@ -92,6 +113,9 @@ class DatabaseGate:
         )
         return list(waiting.values_list("run_id", flat=True).order_by("run_id"))
 
+    def expire_due(self, now: datetime, *, up_since: datetime) -> int:
+        return services.expire_due(now, up_since=up_since)
+
     def close(self, run: Run, *, below: str = "") -> None:
         now = timezone.now()
         if not below:
@@ -104,7 +128,11 @@ class DatabaseGate:
             # A go-ahead is for exactly one change, which cannot come back by itself.
             .exclude(call_key=UPGRADE_KEY)
         )
-        unused.update(status=RequestStatus.SUPERSEDED, updated_at=now)
+        # What was decided and never counted: asked again, should the run go on.
+        held = requests.filter(
+            status__in=DECIDED_STATUSES, decision__release_at__gt=now
+        )
+        (unused | held).update(status=RequestStatus.SUPERSEDED, updated_at=now)
         for request in requests.filter(status=RequestStatus.PENDING):
             request.status = RequestStatus.CANCELLED
             request.decided_at = request.updated_at = now
@@ -154,6 +182,11 @@ def _approval(request: ApprovalRequest, digest: str) -> Decision | None:
     return decision if approves else None
 
 
+def _is_decided(request: ApprovalRequest) -> bool:
+    said = _VERDICT_OF.get(RequestStatus(request.status))
+    return said is not None and request.decision.verdict == said
+
+
 def _asks_whether_it_happened(
     request: ApprovalRequest, evidence: dict[str, Any]
 ) -> bool:
@@ -174,6 +207,7 @@ def _open(
 ) -> ApprovalRequest:
     now = timezone.now()
     review = call.review
+    expires = kind == ApprovalRequest.Kind.APPROVAL and review.expires_after
     request = ApprovalRequest.objects.create(
         run=run,
         kind=kind,
@@ -194,6 +228,8 @@ def _open(
         warnings=display.count_warnings(call.arguments)
         + display.count_warnings(call.tool),
         evidence=codec.dumps(evidence) if evidence else "",
+        expires_at=now + expires if expires else None,
+        hold=review.hold,
         created_at=now,
         updated_at=now,
     )
@@ -245,6 +281,8 @@ def _verdict(decision: Decision) -> Verdict:
         return Verdict(kind=kind, message=decision.output)
     if kind is VerdictKind.APPROVE:
         return Verdict(kind=kind)
+    if decision.request.status == RequestStatus.EXPIRED:
+        return Verdict(kind=kind, message=EXPIRED)
     message = "A reviewer rejected this call; it was not run."
     if decision.request.kind == ApprovalRequest.Kind.RECONCILE:
         message = "This call may or may not have happened; a person chose to skip it."

@@ -6,6 +6,7 @@ Decisions, votes and audit entries are append-only. Every verdict is written by
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -41,6 +42,8 @@ STATUS_AFTER = {
     Verdict.REJECT: RequestStatus.REJECTED,
     Verdict.ANSWER: RequestStatus.ANSWERED,
 }
+DECIDED_STATUSES = tuple(STATUS_AFTER.values())
+"""What a verdict of a person or Rule has led to."""
 
 
 class ApprovalRequest(models.Model):
@@ -85,6 +88,9 @@ class ApprovalRequest(models.Model):
         blank=True, help_text="What is known of a call in doubt, JSON."
     )
     expires_at = models.DateTimeField(null=True, blank=True)
+    hold = models.DurationField(
+        default=timedelta(0), help_text="How long a verdict on it can be undone."
+    )
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True, blank=True)
@@ -140,6 +146,11 @@ class ApprovalRequest(models.Model):
     def is_pending(self) -> bool:
         return self.status == RequestStatus.PENDING
 
+    def is_held(self, now: datetime) -> bool:
+        """Say whether its verdict may still be undone, and so does not count yet."""
+        decided = self.status in DECIDED_STATUSES
+        return decided and self.decision.release_at > now
+
     @property
     def steps(self) -> list[str]:
         """Agents and tools by turns, from the run's own agent to the tool called."""
@@ -188,6 +199,14 @@ class Rule(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     creator = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="rules"
+    )
+    made_with = models.ForeignKey(
+        "Decision",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="made_rules",
+        help_text="The decision that said always; undone, it takes the Rule with it.",
     )
     created_at = models.DateTimeField()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from runs.engine import Risk
-from runs.models import Run
+from runs.models import OPEN_STATUSES, Run, ToolExecution
 
 from .models import (
+    DECIDED_STATUSES,
     ApprovalRequest,
     Decision,
     RequestStatus,
@@ -53,24 +56,64 @@ def votable_by(
     Who may is part of the query: a decision is one conditional UPDATE on it, so that
     nothing can change between the check and the vote.
     """
-    groups = user.groups.values("name")
-    spoke = Run.speakers.through.objects.filter(
-        run_id=OuterRef("run_id"), user_id=user.pk
-    )
-    asked = Run.objects.filter(pk=OuterRef("run_id"), requester_id=user.pk)
     voted = Vote.objects.filter(request_id=OuterRef("pk"), voter_id=user.pk)
-    # Subqueries and no joins: with a join the UPDATE would first select the rows, and
-    # not look at them again after it has waited for a lock.
     return ApprovalRequest.objects.filter(
-        Exists(User.objects.filter(pk=user.pk, is_active=True)),
-        Exists(_grants(user, DECIDE)),
-        ~Exists(spoke),
-        ~Exists(asked),
+        _may_decide(user),
         ~Exists(voted),
-        Q(reviewers="") | Q(reviewers__in=groups),
+        Exists(_active(user)),
         pk=request.pk,
         status=RequestStatus.PENDING,
         digest=digest,
+    )
+
+
+def expirable(request: ApprovalRequest, now: datetime) -> QuerySet[ApprovalRequest]:
+    """The request, if it still waits and nobody has decided it in time.
+
+    Whether a call happened, or a run goes on, is never settled by silence.
+    """
+    return ApprovalRequest.objects.filter(
+        pk=request.pk,
+        status=RequestStatus.PENDING,
+        kind=ApprovalRequest.Kind.APPROVAL,
+        expires_at__lte=now,
+    )
+
+
+def undoable_by(
+    user: User, request: ApprovalRequest, now: datetime
+) -> QuerySet[ApprovalRequest]:
+    """The request, if `user` may take its verdict back: it is theirs, or they decide.
+
+    As with a vote, taking it back is one conditional UPDATE on this.
+    """
+    theirs = Decision.objects.filter(request_id=OuterRef("pk"), actor_id=user.pk)
+    return held(request, now).filter(
+        Q(Exists(theirs)) | _may_decide(user), Exists(_active(user))
+    )
+
+
+def held(request: ApprovalRequest, now: datetime) -> QuerySet[ApprovalRequest]:
+    """The request, if its verdict is held and nothing has come of it.
+
+    That no call has started under it is asked as well: the machine that started it
+    may have another clock.
+    """
+    decision = Decision.objects.filter(request_id=OuterRef("pk"))
+    used = ToolExecution.objects.filter(
+        run_id=OuterRef("run_id"),
+        call_key=OuterRef("call_key"),
+        permitted_by__in=Decision.objects.filter(request=request).values("pk"),
+    )
+    goes_on = Run.objects.filter(
+        pk=OuterRef("run_id"), status__in=OPEN_STATUSES, stop_requested_at=None
+    )
+    return ApprovalRequest.objects.filter(
+        Exists(decision.filter(release_at__gt=now)),
+        ~Exists(used),
+        Exists(goes_on),
+        pk=request.pk,
+        status__in=DECIDED_STATUSES,
     )
 
 
@@ -78,6 +121,24 @@ def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
     """Return why `user` may not decide the request now, or None when they may."""
     if not request.is_pending:
         return f"This request is already {request.get_status_display().lower()}."
+    if reason := _why_not_of_them(user, request):
+        return reason
+    if request.vote_set.filter(voter=user).exists():
+        return "You have voted already; another reviewer must decide too."
+    return None
+
+
+def why_not_undo(user: User, request: ApprovalRequest, now: datetime) -> str | None:
+    """Return why `user` may not undo the verdict now, or None when they may."""
+    if not request.is_held(now):
+        return "There is no verdict that can still be undone."
+    if request.decision.actor_id == user.pk:
+        return None
+    return _why_not_of_them(user, request)
+
+
+def _why_not_of_them(user: User, request: ApprovalRequest) -> str | None:
+    """Return why `user` is not one of those who decide the request, or None."""
     if request.run.requester_id == user.pk:
         return "You started this run; someone else must decide."
     if request.run.speakers.filter(pk=user.pk).exists():
@@ -86,8 +147,6 @@ def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
         return "You are not a reviewer; ask an admin to add you to a reviewers group."
     if request.reviewers and not user.groups.filter(name=request.reviewers).exists():
         return f"Only members of “{request.reviewers}” may decide this."
-    if request.vote_set.filter(voter=user).exists():
-        return "You have voted already; another reviewer must decide too."
     return None
 
 
@@ -110,10 +169,10 @@ def covering_rule(request: ApprovalRequest) -> Rule | None:
     """Return the Rule that decides the request, or None: a person is asked.
 
     Deny goes before allow. A changed schema, an expired, revoked or used-up Rule, one
-    whose maker may not decide any more, a call that was denied in this run before, and
-    all that `why_not_always` names: ask.
+    whose maker may not decide any more, a call that was denied in this run before or
+    whose verdict was undone, and all that `why_not_always` names: ask.
     """
-    if why_not_always(request) is not None:
+    if why_not_always(request) is not None or _was_undone_before(request):
         return None
     rules = [rule for rule in _rules_for(request) if _holds_still(rule, request)]
     denying = [rule for rule in rules if rule.verdict == Verdict.REJECT]
@@ -143,6 +202,26 @@ def _grants(user: User | AnonymousUser, codename: str) -> QuerySet[Permission]:
     )
 
 
+def _active(user: User) -> QuerySet[User]:
+    return User.objects.filter(pk=user.pk, is_active=True)
+
+
+def _may_decide(user: User) -> Q:
+    """Whether a request is one that `user` decides: by right, group and distance.
+
+    Subqueries and no joins: with a join an UPDATE would first select the rows, and not
+    look at them again after it has waited for a lock.
+    """
+    groups = user.groups.values("name")
+    spoke = Run.speakers.through.objects.filter(
+        run_id=OuterRef("run_id"), user_id=user.pk
+    )
+    asked = Run.objects.filter(pk=OuterRef("run_id"), requester_id=user.pk)
+    by_right = Q(Exists(_grants(user, DECIDE)))
+    is_stranger = ~Q(Exists(spoke)) & ~Q(Exists(asked))
+    return by_right & is_stranger & (Q(reviewers="") | Q(reviewers__in=groups))
+
+
 def _rules_for(request: ApprovalRequest) -> QuerySet[Rule]:
     return (
         Rule.objects.filter(
@@ -169,4 +248,11 @@ def _was_denied_before(request: ApprovalRequest) -> bool:
     """The digest names agent, tool, schema and arguments: the same intent."""
     return Decision.objects.filter(
         request__run=request.run, digest=request.digest, verdict=Verdict.REJECT
+    ).exists()
+
+
+def _was_undone_before(request: ApprovalRequest) -> bool:
+    """A verdict a person took back is not given again by a Rule."""
+    return ApprovalRequest.objects.filter(
+        run=request.run, digest=request.digest, status=RequestStatus.UNDONE
     ).exists()

@@ -7,13 +7,14 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from runs.models import EventKind, Run, RunEvent
 from runs.queries import Viewer
 from runs.timeline import text_of
 
 from . import policies
-from .models import ApprovalRequest, RequestStatus
+from .models import DECIDED_STATUSES, ApprovalRequest, AuditEntry, RequestStatus
 
 PAGE_SIZE = 100
 DECIDED_SHOWN = 20
@@ -88,12 +89,36 @@ def queue_page(user: Viewer, *, before: UUID | None = None) -> QueuePage:
 
 
 def requests_of_runs(runs: list[Run]) -> dict[str, ApprovalRequest]:
-    """Return the pending requests of `runs` by their id as text, in one query."""
+    """Return the pending and held requests of `runs` by id as text, in one query."""
     found = ApprovalRequest.objects.select_related(
-        "run__requester", "run__conversation__owner"
+        "run__requester",
+        "run__conversation__owner",
+        "decision__actor",
+        "decision__rule__creator",
     )
-    waiting = found.filter(run__in=runs, status=RequestStatus.PENDING)
-    return {str(request.pk): request for request in waiting}
+    held = Q(status__in=DECIDED_STATUSES, decision__release_at__gt=timezone.now())
+    shown = found.filter(Q(status=RequestStatus.PENDING) | held, run__in=runs)
+    return {str(request.pk): request for request in shown}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undoing:
+    """How a verdict was taken back."""
+
+    by: str
+    again: ApprovalRequest
+    """The newest request about the same call."""
+
+
+def undoing_of(request: ApprovalRequest) -> Undoing:
+    """Return who undid the verdict on `request`, and what is asked since."""
+    entry = AuditEntry.objects.get(
+        chain=f"run:{request.run_id}", action="undo", object_id=str(request.pk)
+    )
+    asked = ApprovalRequest.objects.filter(
+        run=request.run_id, call_key=request.call_key
+    )
+    return Undoing(by=entry.actor, again=asked.latest("revision"))
 
 
 def last_user_message(run: Run) -> str:

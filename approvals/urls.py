@@ -8,4 +8,5 @@ urlpatterns = [
     path("ops/", views.ops, name="ops"),
     path("requests/<uuid:pk>/", views.request, name="request"),
     path("requests/<uuid:pk>/decide/", views.decide, name="decide"),
+    path("requests/<uuid:pk>/undo/", views.undo, name="undo"),
 ]

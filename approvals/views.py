@@ -15,6 +15,7 @@ from django_htmx.http import HttpResponseStopPolling
 from runs import ops as runs_ops
 from runs.http import PageRequest, announce, local_path, signed_in
 from runs.queries import may_follow
+from runs.templatetags.runs_tags import relative_left
 
 from . import display, policies, queries, services
 from . import ops as approvals_ops
@@ -32,6 +33,7 @@ UPGRADE_DONE = {
     RequestStatus.APPROVED: "The run goes on under the code there is now.",
     RequestStatus.REJECTED: "The run has ended.",
 }
+UNDONE = "Undone. The call is asked about again."
 
 
 @require_safe
@@ -95,6 +97,22 @@ def ops(request: PageRequest) -> HttpResponse:
     return render(request, f"approvals/ops.html{part}", context)
 
 
+@require_POST
+@signed_in
+def undo(request: PageRequest, pk: UUID) -> HttpResponse:
+    card = _visible(request, pk)
+    try:
+        again = services.undo(card.pk, by=request.user)
+    except services.NotAllowed as error:
+        return _refused(request, _visible(request, pk), str(error), status=403)
+    except services.NotUndoable as error:
+        return _refused(request, _visible(request, pk), str(error), status=409)
+    if request.htmx:
+        return _fragment(request, _visible(request, again.pk), UNDONE)
+    messages.success(request, UNDONE)
+    return redirect(local_path(request, again.get_absolute_url()))
+
+
 def _visible(request: PageRequest, pk: UUID) -> ApprovalRequest:
     return get_object_or_404(queries.visible_requests(request.user), pk=pk)
 
@@ -124,13 +142,20 @@ def _refused(
 
 
 def _decided(request: PageRequest, card: ApprovalRequest) -> HttpResponse:
-    is_upgrade = card.kind == ApprovalRequest.Kind.UPGRADE
-    done = (UPGRADE_DONE if is_upgrade else DONE).get(RequestStatus(card.status))
-    done = done or f"Your vote counts: {card.votes} of {card.votes_needed} needed."
+    done = _what_is_done(card)
     if request.htmx:
         return _fragment(request, card, done, just_decided=True)
     messages.success(request, done)
     return redirect(local_path(request, card.get_absolute_url()))
+
+
+def _what_is_done(card: ApprovalRequest) -> str:
+    if card.is_held(timezone.now()):
+        left = relative_left(card.decision.release_at)
+        return f"{card.get_status_display()}. It counts in {left}; you can undo it."
+    is_upgrade = card.kind == ApprovalRequest.Kind.UPGRADE
+    done = (UPGRADE_DONE if is_upgrade else DONE).get(RequestStatus(card.status))
+    return done or f"Your vote counts: {card.votes} of {card.votes_needed} needed."
 
 
 def _fragment(

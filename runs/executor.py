@@ -23,7 +23,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connections
-from django.utils import timezone
 
 from . import dispatch
 from .db import Database
@@ -61,6 +60,7 @@ from .presence import Presence
 from .services import lease as leases
 from .services import steps, upgrade, workers
 from .services.lease import Lease
+from .sweeper import Sweeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +68,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-HELD_LOOK_S = 1.0
 RENEW_TRIES, RENEW_AGAIN_S = 5, 0.05
 # A loop that has not ticked for this long drives nothing: its leases may go.
 LOOP_SILENCE = timedelta(seconds=20)
@@ -121,6 +120,8 @@ class Executor:
         self._look_again = asyncio.Event()
         self._heartbeat = Heartbeat(self)
         self._heartbeat.start()
+        self._sweeper = Sweeper(lambda: self.held_runs)
+        self._sweeper.start()
         embedded.listen(self._woken)
         self._over = asyncio.Event()
         self._listening = asyncio.create_task(dispatch.listen_for_jobs(self._over))
@@ -156,6 +157,7 @@ class Executor:
         await asyncio.wait([self._listening], timeout=grace_s)
         await cancel_all({self._listening})
         await close_clients()
+        await asyncio.to_thread(self._sweeper.stop)
         self._heartbeat.stop()
         self._presence.leave()
         await self._db.close()
@@ -163,14 +165,14 @@ class Executor:
     # Finding work
 
     def _woken(self, run_id: UUID, at: datetime | None) -> None:
+        if at is not None:
+            return  # the sweeper queues the run then
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
-            self._loop.call_soon_threadsafe(self._wake, run_id, at)
+            self._loop.call_soon_threadsafe(self._wake, run_id)
 
-    def _wake(self, run_id: UUID, at: datetime | None) -> None:
+    def _wake(self, run_id: UUID) -> None:
         """Take the run if there is room, or have its news looked at."""
-        if at is not None and (wait := at - timezone.now()) > timedelta(0):
-            self._loop.call_later(wait.total_seconds(), self._look_again.set)
-        elif run_id in self._tasks or not self._room():
+        if run_id in self._tasks or not self._room():
             self._look_again.set()
         else:
             self._begin(run_id, peek=True)
@@ -303,6 +305,8 @@ class Executor:
         except DatabaseError:
             # The lease runs out, and the run is taken up where it stood.
             logger.exception("A run lost its database", extra=_extra(lease))
+        finally:
+            execution.gate.rest()
         return True
 
     async def _peek(self, run_id: UUID) -> LoadedRun | None:
@@ -351,9 +355,6 @@ class Executor:
             await self._finish(lease, result)
         elif self._leaving and not result.interruptions:
             await self._write(leases.release, lease)
-        elif any(call.held for _, call in result.state.open_calls_below()):
-            await asyncio.sleep(HELD_LOOK_S)
-            return False
         elif not result.interruptions:
             await self._fail(lease, "The run ended without an answer or a question.")
         else:

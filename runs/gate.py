@@ -1,13 +1,16 @@
 """The one port through which runs ask about approvals.
 
 `settings.PLACET_GATE` names the class behind it. Every method is sync and is called
-inside a transaction of `runs.services`; none opens one of its own.
+inside a transaction of `runs.services`, and opens none of its own; `expire_due` is the
+exception.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -17,6 +20,19 @@ from django.utils.module_loading import import_string
 from .engine import Call, Verdict
 from .models import Run
 from .upgrades import CodeChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What is decided about some calls of a run."""
+
+    verdicts: dict[str, Verdict]
+    """By the key of the call. One that may still be undone is none yet."""
+    released_at: datetime | None = None
+    """When the next of those that may still be undone counts; None without one."""
+    was_held: bool = False
+    """True: a verdict could be undone until now. That nobody is just doing so shows
+    only to who has locked the run."""
 
 
 class Gate(Protocol):
@@ -31,8 +47,8 @@ class Gate(Protocol):
         """Put to a person whether `call`, which started, has had its effect."""
         ...
 
-    def verdicts(self, run: Run, calls: Sequence[Call]) -> dict[str, Verdict]:
-        """Return the verdict of each decided call by its key."""
+    def verdicts(self, run: Run, calls: Sequence[Call]) -> Decided:
+        """Return what is decided about `calls`, and counts by now."""
         ...
 
     def permit(self, run: Run, call: Call) -> UUID | None:
@@ -60,6 +76,14 @@ class Gate(Protocol):
 
     def awaiting_go_ahead(self) -> list[UUID]:
         """Return the runs that have been asked about and wait for an answer."""
+        ...
+
+    def expire_due(self, now: datetime, *, up_since: datetime) -> int:
+        """End what people had to decide by now, some at once; return how many.
+
+        Called outside of transactions: each is one of its own. `up_since` is since
+        when this process has looked; what fell due before then is given a while.
+        """
         ...
 
     def close(self, run: Run, *, below: str = "") -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db import OperationalError
+from django.utils import timezone
 
 from .db import Database
 from .engine import Call, Claim, LogEntry, Outcome, RunState, SpanRecorder, Verdict
@@ -17,6 +19,8 @@ from .models import EventKind
 from .services import steps
 from .services.lease import Lease
 
+CLOCK_STEP_S = 0.002
+"""A timer goes by another clock than the one on the wall, and may be early by it."""
 RECORD_AGAIN_S = (0.1, 1.0, 3.0)
 
 
@@ -129,6 +133,7 @@ class DurableGate:
     known: Mapping[str, Verdict] | None = None
     """Read when the run was taken; asked for once."""
     _news: News = field(default_factory=News, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     def tell(self) -> None:
         """Say that more may have been decided."""
@@ -137,8 +142,28 @@ class DurableGate:
     async def verdicts(self, calls: Sequence[Call]) -> Mapping[str, Verdict]:
         known, self.known = self.known, None
         if known is not None:
+            self._tell_at(self.lease.released_at)
             return known
-        return await self.db.read(steps.verdicts, self.lease, calls)
+        decided = await self.db.read(steps.verdicts, self.lease, calls)
+        if decided.was_held:
+            decided = await self.db.write(
+                self.lease.run_id, steps.verdicts_once_held, self.lease, calls
+            )
+        self._tell_at(decided.released_at)
+        return decided.verdicts
+
+    def rest(self) -> None:
+        """Mind no time any more: the run is given away."""
+        self._tell_at(None)
+
+    def _tell_at(self, at: datetime | None) -> None:
+        """Say so once more when the next held verdict counts."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if at is not None:
+            wait_s = max(0.0, (at - timezone.now()).total_seconds()) + CLOCK_STEP_S
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self.tell)
 
     def version(self) -> int:
         return self._news.version

@@ -130,6 +130,11 @@ class CallView:
         return self.state == CallState.PENDING
 
     @property
+    def may_be_held(self) -> bool:
+        """True while a verdict on it may not count yet."""
+        return bool(self.decided_by) and not self.is_pending and not self.is_over
+
+    @property
     def is_over(self) -> bool:
         return self.output is not None
 
@@ -387,7 +392,8 @@ class _CallFacts:
             self.agent = str(data.get("agent") or "")
         elif data.get("type") in ("tool_output", "handoff_output"):
             self.output = text_of(raw.get("output"))
-            self.state = _state(data.get("outcome")) or CallState.SUCCEEDED
+            if self.state is not CallState.EXPIRED:
+                self.state = _state(data.get("outcome")) or CallState.SUCCEEDED
             self.handed_to = str(data.get("target") or "")
         elif data.get("type") == "mcp_approval_response":
             approved = raw.get("approve") is True

@@ -6,6 +6,7 @@ from django import template
 from django.contrib.auth.models import AnonymousUser
 from django.template import Context
 from django.template.loader import render_to_string
+from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
 from runs import inert as inert_text
@@ -28,6 +29,7 @@ STATUS_WORDS = {
     RequestStatus.SUPERSEDED: "Replaced",
     RequestStatus.EXPIRED: "Expired",
     RequestStatus.CANCELLED: "Cancelled",
+    RequestStatus.UNDONE: "Undone",
 }
 UPGRADED_WORDS = {
     RequestStatus.APPROVED: "Let go on",
@@ -62,14 +64,14 @@ def load_requests(context: Context, runs: list[Run]) -> str:
 
 @register.simple_tag(takes_context=True)
 def request_card(context: Context, request_id: str) -> SafeString:
-    """Show a pending request's card inside a timeline, as the reader may see it."""
+    """Show a pending or held request's card in a timeline, as the reader may see it."""
     cards = context.get(CARDS)
     user = context.get("user") or AnonymousUser()
     if cards is None:
         card = queries.visible_requests(user).filter(pk=request_id).first()
     else:
         card = cards.get(request_id)
-    if card is None or not card.is_pending:
+    if card is None or not (card.is_pending or card.is_held(timezone.now())):
         return mark_safe("")
     inside = card_context(card, user=user, view="inline")
     inside["csrf_token"] = context.get("csrf_token")
@@ -116,7 +118,9 @@ def wish(card: ApprovalRequest) -> str:
 
 @register.filter
 def decision_of(card: ApprovalRequest) -> Decision | None:
-    """Return how a request was decided; None when nobody decided it."""
+    """Return how a request was decided; None when nobody did, or that was undone."""
+    if card.status in (RequestStatus.EXPIRED, RequestStatus.UNDONE):
+        return None
     return getattr(card, "decision", None)
 
 

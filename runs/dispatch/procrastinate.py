@@ -62,8 +62,7 @@ def wake(run_id: UUID, at: datetime | None = None) -> None:
     except ConnectorException as error:
         # What has lost its database is not what is wrong with a run.
         raise OperationalError("A wake-up could not be stored.") from error
-    if at is None:
-        embedded.wake(run_id)  # a runner in this very process need not wait for the job
+    embedded.wake(run_id, at)  # this very process need not wait for the job
 
 
 async def listen_for_jobs(stop: asyncio.Event) -> None:

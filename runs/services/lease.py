@@ -42,6 +42,8 @@ class Lease:
     epoch: int
     wakes: int
     """Wake-ups of the run that its holder has taken notice of."""
+    released_at: datetime | None = None
+    """When the next held verdict that its holder knows of counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,12 +193,15 @@ def _lost(lease: Lease) -> LeaseLost:
 
 @write
 def park(lease: Lease) -> bool:
-    """Let the run wait for people. False when there is news: look again first."""
+    """Let the run wait for people, or time. False when there is news: look first."""
     run = held(lease, stopping_too=True)
     if run.wakes != lease.wakes or run.stop_requested_at:
         lease.wakes = run.wakes
         return False
+    run.wake_at = lease.released_at
     _leave(run, RunStatus.WAITING)
+    if run.wake_at is not None:
+        dispatch.wake(run.pk, run.wake_at)
     return True
 
 
@@ -267,6 +272,7 @@ def _leave(run: Run, status: RunStatus, *, error: str = "", by: str = "") -> Non
             "status",
             "lease_owner",
             "lease_expires_at",
+            "wake_at",
             "updated_at",
             "finished_at",
             "final_output",

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from .. import dispatch
@@ -54,10 +54,24 @@ def record_status(
     return record_event(run_id, EventKind.STATUS, payload)
 
 
-def wake(run_id: UUID) -> None:
-    """Have the run looked at once this commits; a waiting one is queued."""
+def wake(run_id: UUID, at: datetime | None = None) -> None:
+    """Have the run looked at once this commits; a waiting one is queued.
+
+    With `at`, a waiting one is queued no sooner than then; whoever holds the run is
+    told at once, and minds the time itself.
+    """
     Run.objects.filter(pk=run_id).update(wakes=F("wakes") + 1)
+    if at is not None:
+        return _wake_later(run_id, at)
     woken = Run.objects.filter(pk=run_id, status=RunStatus.WAITING)
     if woken.update(status=RunStatus.QUEUED, updated_at=timezone.now()):
         record_status(run_id, RunStatus.QUEUED)
     dispatch.wake(run_id)
+
+
+def _wake_later(run_id: UUID, at: datetime) -> None:
+    later = Q(wake_at=None) | Q(wake_at__gt=at)
+    Run.objects.filter(later, pk=run_id).update(wake_at=at)
+    dispatch.wake(run_id, at)
+    if Run.objects.filter(pk=run_id, status=RunStatus.RUNNING).exists():
+        dispatch.wake(run_id)

@@ -23,7 +23,7 @@ from ..engine import (
     Verdict,
     VerdictKind,
 )
-from ..gate import gate
+from ..gate import Decided, gate
 from ..models import EventKind, Run, ToolExecution
 from ..transactions import write
 from . import log, rows
@@ -78,14 +78,16 @@ def begin(run_id: UUID, owner: str, seen: Seen | None) -> Begun | None:
         return Begun(lease=lease)
     gate().propose(run, seen.undecided)
     decided = gate().verdicts(run, seen.calls)
+    lease.released_at = decided.released_at
+    verdicts = decided.verdicts
     claims = {
         call.key: claim
         for call in seen.calls
-        if call.key in decided
-        and decided[call.key].kind is VerdictKind.APPROVE
+        if call.key in verdicts
+        and verdicts[call.key].kind is VerdictKind.APPROVE
         and (claim := _claim_unstarted(run, lease, call))
     }
-    return Begun(lease=lease, verdicts=decided, claims=claims)
+    return Begun(lease=lease, verdicts=verdicts, claims=claims)
 
 
 @write
@@ -151,14 +153,27 @@ def propose(lease: Lease, gated: Sequence[Call]) -> None:
     gate().propose(held(lease), gated)
 
 
-def verdicts(lease: Lease, calls: Sequence[Call]) -> dict[str, Verdict]:
+def verdicts(lease: Lease, calls: Sequence[Call]) -> Decided:
     """Return what is decided about `calls`, and note the wake-ups that told of it.
 
     Reads only. The wake-ups are read first, so that one that comes meanwhile is looked
     at again.
     """
     lease.wakes = look(lease).wakes
-    return gate().verdicts(Run.objects.get(pk=lease.run_id), calls)
+    decided = gate().verdicts(Run.objects.get(pk=lease.run_id), calls)
+    lease.released_at = decided.released_at
+    return decided
+
+
+@write
+def verdicts_once_held(lease: Lease, calls: Sequence[Call]) -> Decided:
+    """Return the same as `verdicts`, when some of it could be undone until now.
+
+    Whoever undoes has locked the run, and so has this: what it says stays true.
+    """
+    decided = gate().verdicts(held(lease), calls)
+    lease.released_at = decided.released_at
+    return decided
 
 
 @write

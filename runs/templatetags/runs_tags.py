@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -109,6 +110,24 @@ def relative_s(moment: datetime, now: datetime) -> str:
     if abs(seconds) >= 60:
         return relative(moment, now)
     return f"{seconds:.0f} s ago" if seconds >= 0 else f"in {-seconds:.0f} s"
+
+
+@register.filter
+def left(moment: datetime) -> SafeString:
+    """Show how long it is until `moment`; the page counts down."""
+    return format_html(
+        '<time datetime="{}" data-left>{}</time>',
+        moment.isoformat(timespec="milliseconds"),
+        relative_left(moment),
+    )
+
+
+def relative_left(moment: datetime) -> str:
+    """Return how long it is until `moment`, to the second below a minute."""
+    seconds = (moment - timezone.now()).total_seconds()
+    if seconds >= 60:
+        return relative(moment, timezone.now()).removeprefix("in ")
+    return f"{max(0, math.ceil(seconds))} s"
 
 
 @register.filter

@@ -469,7 +469,7 @@ def test_always_reject_rejects_the_next_call_with_the_same_reason() -> None:
     later = make_call('{"order_id": "2"}', key="c2")
     append(run, lease, [later])
 
-    verdict = steps.verdicts(lease, [later])["c2"]
+    verdict = steps.verdicts(lease, [later]).verdicts["c2"]
     assert verdict.message is not None
     assert "Closed on Sundays." in verdict.message
 

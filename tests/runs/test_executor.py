@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 from django.utils import timezone
 
-from approvals.models import ApprovalRequest, Decision, RequestStatus
+from approvals.models import ApprovalRequest, RequestStatus
 from runs import codec, services
 from runs.dispatch import embedded
 from runs.engine.testing import (
@@ -189,26 +189,44 @@ async def test_a_decision_between_the_last_look_and_the_parking_is_not_lost(
     assert effects == ["refund 1 5"]
 
 
-async def test_a_call_that_is_released_later_starts_by_itself(
-    unswept: Executor, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+async def test_a_held_verdict_counts_once_it_is_released_without_the_sweepers_passes(
+    unswept: Executor, effects: shop.Effects, verdict: str
 ) -> None:
-    monkeypatch.setattr("runs.executor.HELD_LOOK_S", 0.01)
     script([refund()], END)
     run = await until_status(await begin(), RunStatus.WAITING)
-    reviewer = await sync_to_async(ada)()
+    await run.requests.aupdate(hold=timedelta(seconds=0.4))
+    before = timezone.now()
 
-    def approve_for_later() -> None:
-        with transaction.atomic():
-            say("approve", pending(run)[0], reviewer)
-            Decision.objects.update(release_at=timezone.now() + timedelta(hours=1))
-
-    await sync_to_async(approve_for_later)()
-    await until_status(run, RunStatus.RUNNING)
-    assert effects == []
-    await Decision.objects.aupdate(release_at=timezone.now())
-
+    await decide_all(run, verdict)
+    await until(lambda: not unswept.held_runs, "the rest")
+    held = await Run.objects.aget(pk=run.pk)
+    assert (held.status, held.lease_owner) == (RunStatus.WAITING, "")
     await until_status(run, RunStatus.COMPLETED)
-    assert effects == ["refund 1 5"]
+
+    output = await run.events.filter(kind="item", call_key="r1").order_by("seq").alast()
+    assert output is not None
+    assert output.created_at - before >= timedelta(seconds=0.4)
+    assert effects == (["refund 1 5"] if verdict == "approve" else [])
+
+
+async def test_held_calls_start_beside_a_sibling_that_works_each_at_its_time(
+    unswept: Executor, effects: shop.Effects
+) -> None:
+    shipped = effects.hold("ship")
+    script([ship(), refund("1", "r1"), refund("2", "r2")], END)
+    run = await begin()
+    await until(lambda: "ship 1" in effects, "the sibling")
+    for key, hold_s in (("r1", 0.4), ("r2", 0.2)):
+        hold = timedelta(seconds=hold_s)
+        await run.requests.filter(call_key=key).aupdate(hold=hold)
+
+    await decide_all(run)
+
+    await until(lambda: len(effects) == 3, "the held calls")
+    assert effects == ["ship 1", "refund 2 5", "refund 1 5"]
+    shipped.set()
+    await until_status(run, RunStatus.COMPLETED)
 
 
 async def test_a_run_beyond_the_concurrency_starts_when_another_ends(

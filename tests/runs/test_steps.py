@@ -197,17 +197,20 @@ def test_a_verdict_on_another_call_is_none_on_this_one() -> None:
     _, lease, request = proposed(make_call())
     say("reject", request, ada())
 
-    assert steps.verdicts(lease, [make_call('{"order_id": "2"}')]) == {}
-    assert list(steps.verdicts(lease, [make_call()])) == ["c1"]
+    other = make_call('{"order_id": "2"}')
+    assert steps.verdicts(lease, [other]).verdicts == {}
+    assert list(steps.verdicts(lease, [make_call()]).verdicts) == ["c1"]
 
 
-@pytest.mark.parametrize("status", ["pending", "superseded", "expired", "cancelled"])
+@pytest.mark.parametrize(
+    "status", ["pending", "superseded", "expired", "cancelled", "undone", "rejected"]
+)
 def test_only_a_decided_request_gives_a_verdict(status: str) -> None:
     _, lease, request = proposed(make_call())
     say("approve", request, ada())
     ApprovalRequest.objects.update(status=status)
 
-    assert steps.verdicts(lease, [make_call()]) == {}
+    assert steps.verdicts(lease, [make_call()]).verdicts == {}
 
 
 def test_an_approval_of_another_run_permits_nothing() -> None:

@@ -17,6 +17,7 @@ from twisted.internet import reactor as installed_reactor
 from runs.executor import Executor
 from runs.live.hub import get_hub
 from runs.management.migrated import require_migrations
+from runs.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 LAST_WAIT_S = 5.0
@@ -74,6 +75,7 @@ class Serving:
     def __init__(self, runners: Executor | None) -> None:
         self.failed = False
         self._runners = runners
+        self._sweeper: Sweeper | None = None
         # Daphne's reactor runs on this loop, and so does everything of ours.
         self._loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,6 +102,9 @@ class Serving:
             await get_hub().start()
             if self._runners is not None:
                 await self._runners.start()
+            else:
+                self._sweeper = Sweeper()
+                self._sweeper.start()
         except Exception:
             logger.exception("The runners did not start.")
             self.failed = True
@@ -117,6 +122,8 @@ class Serving:
         try:
             if self._runners is not None:
                 await self._runners.stop()
+            if self._sweeper is not None:
+                await asyncio.to_thread(self._sweeper.stop)
             await get_hub().stop()
         except Exception:
             logger.exception("The runners did not stop in order.")
