@@ -85,4 +85,11 @@
       if (time.textContent !== text) time.textContent = text;
     });
   }, 20000);
+
+  setInterval(function () {
+    document.querySelectorAll("time[data-left]").forEach(function (time) {
+      var seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
+      if (seconds < 60) time.textContent = Math.max(0, Math.ceil(seconds)) + " s";
+    });
+  }, 1000);
 })();

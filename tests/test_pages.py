@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ from runs import codec
 from runs.models import EventKind, Run, RunStatus
 from runs.services import record_event
 from runs.timeline import changes, render_block, render_header, timeline
-from tests.factories import ada, bob, eve, make_user, start
+from tests.factories import ada, bob, eve, make_user, pending, start
 
 pytestmark = pytest.mark.django_db
 
@@ -720,3 +721,103 @@ def test_styles_and_scripts_stay_small() -> None:
     own = [*static.glob("*.css"), *static.glob("*.js")]
 
     assert sum(path.stat().st_size for path in own) < 60_000
+
+
+# Undo
+
+
+def held_request(hold: timedelta = timedelta(minutes=5)) -> ApprovalRequest:
+    """A request of bob's that ada has approved, and that can still be undone."""
+    card = make_request(start(requester=bob()), hold=hold)
+    decide(card.pk, verdict="approve", by=ada(), digest_seen=card.digest)
+    card.refresh_from_db()
+    return card
+
+
+def undo_url(card: ApprovalRequest) -> str:
+    return f"/requests/{card.pk}/undo/"
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+def test_a_held_verdict_says_when_it_counts_and_is_undone_by_a_form(htmx: bool) -> None:
+    card = held_request()
+    client = signed_in(User.objects.get(username="ada"))
+    page = client.get(card.get_absolute_url()).content.decode()
+    assert f'action="{undo_url(card)}"' in page
+    assert re.search(r"It counts in <time [^>]*data-left>[45] min</time>", page)
+
+    answer = client.post(undo_url(card), headers=HTMX if htmx else {})
+
+    again = pending(card.run)[0]
+    if htmx:
+        assert f'id="card-{again.pk}"' in answer.content.decode()
+        assert "Undone" in unquote(answer["Placet-Announce"])
+    else:
+        assert answer.headers["location"] == again.get_absolute_url()
+    old = client.get(card.get_absolute_url()).content.decode()
+    assert "ada took the verdict back" in old
+    assert again.get_absolute_url() in old
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+def test_an_undo_that_comes_too_late_gets_the_card_as_it_stands(htmx: bool) -> None:
+    card = held_request()
+    Decision.objects.update(release_at=timezone.now())
+    client = signed_in(User.objects.get(username="ada"))
+
+    answer = client.post(undo_url(card), headers=HTMX if htmx else {})
+
+    assert answer.status_code == 409
+    page = answer.content.decode()
+    assert "too late" in page
+    assert "Approved by ada" in page
+    assert undo_url(card) not in page
+    card.refresh_from_db()
+    assert card.status == RequestStatus.APPROVED
+
+
+def test_who_may_not_undo_sees_why_and_is_refused() -> None:
+    card = held_request()
+    client = signed_in(User.objects.get(username="bob"))
+
+    page = client.get(card.get_absolute_url()).content.decode()
+    answer = client.post(undo_url(card))
+
+    assert f'disabled aria-describedby="why-undo-{card.pk}"' in page
+    assert answer.status_code == 403
+    assert "You started this run" in answer.content.decode()
+
+
+def test_an_undo_needs_a_post_and_a_csrf_token() -> None:
+    card = held_request()
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.get(username="ada"))
+
+    assert client.get(undo_url(card)).status_code == 405
+    assert client.post(undo_url(card)).status_code == 403
+
+    card.refresh_from_db()
+    assert card.status == RequestStatus.APPROVED
+
+
+def test_a_held_call_can_be_undone_where_its_run_is_watched() -> None:
+    card = held_request()
+    client = signed_in(User.objects.get(username="ada"))
+
+    page = client.get(card.run.get_absolute_url()).content.decode()
+    Decision.objects.update(release_at=timezone.now())
+    later = client.get(card.run.get_absolute_url()).content.decode()
+
+    assert undo_url(card) in page
+    assert undo_url(card) not in later
+
+
+def test_an_expired_request_says_that_nobody_decided() -> None:
+    card = make_request(start(), expires_at=timezone.now() - timedelta(seconds=1))
+    decide(card.pk, verdict="reject", by=None, digest_seen=card.digest)
+
+    page = signed_in(ada()).get(card.get_absolute_url()).content.decode()
+
+    assert "Expired" in page
+    assert "Nobody decided it in time" in page
+    assert "Expired by" not in page
