@@ -65,6 +65,8 @@ def _both(options: argparse.Namespace, folder: Path) -> int:
     ]
     codes = [process.wait() for process in processes]
     reports = [json.loads(path.read_text()) for path in paths.values() if path.exists()]
+    if options.report:
+        options.report.write_text(json.dumps(reports))
     print(table(reports))
     for report in reports:
         for line in [*report["violations"], *report["logs"]]:

@@ -114,6 +114,8 @@ def ends_once(told: Told) -> Iterator[str]:
     """Nothing follows an end but the resumption of a failed run."""
     before = ""
     for event in told.events:
+        if event.kind == EventKind.REQUEST and before in TERMINAL_STATUSES:
+            yield f"a request is {event.data['status']} after the run has {before}"
         if event.kind != EventKind.STATUS:
             continue
         status = event.data["status"]

@@ -39,6 +39,7 @@ OPEN_RUNS = 16
 TICK_S = 0.02
 DROP_EVERY_S = 1.0
 SECONDS_A_KILL = 5.0
+PATIENCE_S = 150.0
 WEB = "web"
 STORM = "storm"
 
@@ -174,7 +175,7 @@ class Storm:
             self._folder,
             lambda: player.rescue(nothing, web(), told, paused=paused),
         )
-        if child.wait(120) != 0:
+        if child.wait(PATIENCE_S) != 0:
             child.end()
             self._report.add("the process after the storm did not end", child)
             return

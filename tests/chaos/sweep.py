@@ -21,7 +21,7 @@ from .report import Report
 from .scenarios import SCENARIOS, Scenario
 from .web import Web
 
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 ROUNDS = 3
 
 

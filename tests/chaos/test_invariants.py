@@ -12,7 +12,8 @@ from asgiref.sync import sync_to_async
 
 from approvals.models import AuditEntry, Decision, Vote
 from runs.executor import Executor
-from runs.models import Run, RunEvent, RunStatus, ToolExecution
+from runs.models import EventKind, Run, RunEvent, RunStatus, ToolExecution
+from runs.services import log
 from tests.factories import ada, bob, make_user
 
 from . import journal
@@ -64,6 +65,10 @@ def end_twice(run: Run) -> None:
     last.pk, last.seq = None, run.last_seq + 1
     last.save()
     Run.objects.filter(pk=run.pk).update(last_seq=last.seq)
+
+
+def decide_after_the_end(run: Run) -> None:
+    log.record_event(run.pk, EventKind.REQUEST, {"status": "approved"})
 
 
 def fail(run: Run) -> None:
@@ -143,6 +148,7 @@ def lose_the_run(run: Run) -> None:
     [
         (lose_a_row, "the log has"),
         (end_twice, "completed follows completed"),
+        (decide_after_the_end, "a request is approved after the run has completed"),
         (fail, "it failed: Placet broke"),
         (set_status(RunStatus.CANCELLED), "stop requested at None"),
         (set_status(RunStatus.WAITING), "it waits, and for nobody"),

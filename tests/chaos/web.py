@@ -33,7 +33,7 @@ from .plans import Calls
 REVIEWERS = ("ada", "cyd")
 OPERATOR = "bob"
 LOOK_S = 0.02
-REST_S = 30.0
+REST_S = 60.0
 OUTPUT = "A person saw that it happened."
 
 
