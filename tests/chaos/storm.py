@@ -41,6 +41,7 @@ DROP_EVERY_S = 1.0
 SECONDS_A_KILL = 5.0
 PATIENCE_S = 150.0
 WEB = "web"
+CUT = "terminating connection due to administrator command"
 STORM = "storm"
 
 
@@ -148,6 +149,8 @@ class Storm:
         """Count a death, if it is of the right kind."""
         name, ended = fate.child.name, fate.child.returncode
         marks = [line for line in journal.told("marks") if line["child"] == name]
+        if ended == 1 and self._url and _lost_its_database(fate.child):
+            return  # as a supervisor, the next birth starts it again
         if ended != KILLED or len(marks) > 1:
             self._report.add(
                 f"{name} ended with {ended}, {len(marks)} marks", fate.child
@@ -196,6 +199,11 @@ class Storm:
             close_old_connections()
             with suppress(DatabaseError, DecisionError, RunError):
                 people.act()
+
+
+def _lost_its_database(child: Child) -> bool:
+    """Say whether a connection was cut before the child was at work."""
+    return child.log.read_text(errors="replace").rstrip().endswith(CUT)
 
 
 class People:

@@ -24,7 +24,14 @@ KILLS = 200
 TIMEOUT_S = 1200
 
 # Writes that no story reaches, each with its reason.
-UNREACHED: dict[str, str] = {}
+UNREACHED = {
+    "approvals.services.undo": "no story holds a verdict yet",
+    "runs.services.due.wake_due": "no story has a request that expires yet",
+    "runs.services.steps.verdicts_once_held": "no story holds a verdict yet",
+    "runs.services.upgrade.define": "no story changes an agent yet",
+    "runs.services.upgrade.go_on": "no story changes an agent yet",
+    "runs.services.upgrade.look_at": "no story changes an agent yet",
+}
 
 
 @pytest.fixture(scope="module")
