@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from django.db import DatabaseError, connection, transaction
@@ -37,6 +37,15 @@ PAUSE_S, PAUSE_EVERY_S = 0.005, 0.05
 leaves such moments: to the threads that wait, and every so often to other processes."""
 RESTED_S = 5.0
 """After so long a connection may have been cut: it is asked before it is used."""
+
+
+class Breakable(Protocol):
+    """A lease, as the writer knows it."""
+
+    run_id: UUID
+
+    def break_(self) -> None:
+        """Let nothing more be written under it. Called in the writer's thread."""
 
 
 class Database:
@@ -67,8 +76,25 @@ class Database:
         Writes of one run (None: of no single one) happen in their order. Cancelling
         the wait undoes nothing.
         """
-        lane = run_id.int % len(self._writes) if run_id else 0
-        return await _put(self._writes[lane], partial(function, *args, **kwargs))
+        return await _put(self._lane(run_id), partial(function, *args, **kwargs))
+
+    async def step(
+        self,
+        lease: Breakable,
+        function: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Return what `function`, a step of the run that is held, gives; as `write`.
+
+        One that fails breaks the lease before the next is made: what the run has in
+        memory is ahead of what is stored from then on.
+        """
+        do = partial(function, *args, **kwargs)
+        return await _put(self._lane(lease.run_id), do, broken=lease.break_)
+
+    def _lane(self, run_id: UUID | None) -> _Queue:
+        return self._writes[run_id.int % len(self._writes) if run_id else 0]
 
     async def close(self) -> None:
         """End the threads once all that waits is done."""
@@ -83,8 +109,11 @@ class Database:
 class _Work:
     """Something to do in a thread, for a loop that waits for its result."""
 
-    def __init__(self, do: Callable[[], Any]) -> None:
+    def __init__(
+        self, do: Callable[[], Any], broken: Callable[[], None] | None
+    ) -> None:
         self._do = do
+        self._broken = broken
         self.loop = asyncio.get_running_loop()
         self.told: asyncio.Future[Any] = self.loop.create_future()
         self.error: BaseException | None = None
@@ -95,7 +124,13 @@ class _Work:
         try:
             self._value = self._do()
         except BaseException as error:
-            self.error = error
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Note that it has failed; nothing that builds on it is to be stored."""
+        self.error = error
+        if self._broken is not None and isinstance(error, DatabaseError):
+            self._broken()
 
     def tell(self) -> None:
         """Give the result to whoever waits; called on the loop."""
@@ -110,8 +145,10 @@ class _Work:
 _Queue: TypeAlias = "SimpleQueue[_Work | None]"
 
 
-async def _put(queue: _Queue, do: Callable[[], T]) -> T:
-    work = _Work(do)
+async def _put(
+    queue: _Queue, do: Callable[[], T], broken: Callable[[], None] | None = None
+) -> T:
+    work = _Work(do, broken)
     queue.put(work)
     result: T = await work.told
     return result
@@ -178,7 +215,7 @@ def _commit_together(queue: _Queue, batch: list[_Work]) -> bool:
             work.run()
     except BaseException as error:
         for work in batch:
-            work.error = error
+            work.fail(error)
     return more
 
 

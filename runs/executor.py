@@ -303,8 +303,10 @@ class Executor:
         except LeaseLost:
             logger.info("Lost the lease of a run", extra=_extra(lease))
         except DatabaseError:
-            # The lease runs out, and the run is taken up where it stood.
+            # It is taken up where it stands: now, or when its lease has run out.
             logger.exception("A run lost its database", extra=_extra(lease))
+            with contextlib.suppress(DatabaseError):
+                await self._db.write(run_id, leases.give_up, lease)
         finally:
             execution.gate.rest()
         return True
@@ -449,7 +451,7 @@ class Executor:
         **kwargs: P.kwargs,
     ) -> T:
         """Return what a write about a held run gives."""
-        return await self._db.write(lease.run_id, service, lease, *args, **kwargs)
+        return await self._db.step(lease, service, lease, *args, **kwargs)
 
     async def _give_back(self, execution: Execution) -> None:
         """Take back the claims of calls that were not started."""

@@ -72,8 +72,8 @@ class DurableJournal:
 
     async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:
         read, self._messages_read = self._messages_read, 0
-        await self.db.write(
-            self.lease.run_id,
+        await self.db.step(
+            self.lease,
             steps.append_step,
             self.lease,
             [*entries, *ended_spans(self.spans)],
@@ -85,9 +85,7 @@ class DurableJournal:
     async def claim(self, state: RunState[Any], call: Call) -> Claim:
         if made := self.claims.pop(call.key, None):
             return made
-        return await self.db.write(
-            self.lease.run_id, steps.claim_call, self.lease, call
-        )
+        return await self.db.step(self.lease, steps.claim_call, self.lease, call)
 
     async def record(
         self,
@@ -102,7 +100,9 @@ class DurableJournal:
             try:
                 return await self._record(call, outcome, entries, head)
             except OperationalError:
-                # The effect has happened: its outcome is worth another try.
+                # The effect has happened: its outcome is worth another try. Nothing of
+                # this one was stored, and no other step is on its way meanwhile.
+                self.lease.broken = False
                 await asyncio.sleep(wait_s)
         await self._record(call, outcome, entries, head)
 
@@ -113,8 +113,8 @@ class DurableJournal:
         entries: Sequence[LogEntry],
         head: JSONObject,
     ) -> None:
-        await self.db.write(
-            self.lease.run_id,
+        await self.db.step(
+            self.lease,
             steps.record_outcome,
             self.lease,
             call,
@@ -146,8 +146,8 @@ class DurableGate:
             return known
         decided = await self.db.read(steps.verdicts, self.lease, calls)
         if decided.was_held:
-            decided = await self.db.write(
-                self.lease.run_id, steps.verdicts_once_held, self.lease, calls
+            decided = await self.db.step(
+                self.lease, steps.verdicts_once_held, self.lease, calls
             )
         self._tell_at(decided.released_at)
         return decided.verdicts

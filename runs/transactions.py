@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import ParamSpec, Protocol, TypeVar
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +39,10 @@ def others_wait() -> bool:
     Whoever writes without a pause asks: SQLite's lock has no line to stand in.
     """
     return bool(_waiting)
+
+
+class CommitFailed(DatabaseError):
+    """The commit itself failed: nobody knows whether it was stored."""
 
 
 def write(service: Callable[P, T]) -> Callable[P, T]:
@@ -76,14 +80,21 @@ def _named(name: str) -> Iterator[None]:
             _names().append(name)
         return
     _open.names = []
-    with ExitStack() as stack:
-        with _in_line():
-            stack.enter_context(transaction.atomic())
-        # First in line: the process may end before anybody is told of the commit.
-        transaction.on_commit(functools.partial(_tell, "after"))
-        yield
-        _names().append(name)
-        _tell("before")
+    complete = False
+    try:
+        with ExitStack() as stack:
+            with _in_line():
+                stack.enter_context(transaction.atomic())
+            # First in line: the process may end before anybody is told of the commit.
+            transaction.on_commit(functools.partial(_tell, "after"))
+            yield
+            _names().append(name)
+            _tell("before")
+            complete = True
+    except DatabaseError as error:
+        if complete:
+            raise CommitFailed(f"A commit failed: {error}") from error
+        raise
 
 
 @contextmanager

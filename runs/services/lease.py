@@ -42,8 +42,15 @@ class Lease:
     epoch: int
     wakes: int
     """Wake-ups of the run that its holder has taken notice of."""
+    broken: bool = False
+    """A step could not be stored: its holder knows more than the database does, and
+    what builds on that must not be stored either."""
     released_at: datetime | None = None
     """When the next held verdict that its holder knows of counts."""
+
+    def break_(self) -> None:
+        """Let nothing more be written under it."""
+        self.broken = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +141,16 @@ def expire(owner: str) -> None:
     held_by.update(lease_expires_at=timezone.now() - settings.PLACET_LEASE)
 
 
+@write
+def give_up(lease: Lease) -> None:
+    """Let anyone take the run at once, as its holder cannot go on with it."""
+    held_by_me = Run.objects.filter(
+        pk=lease.run_id, lease_epoch=lease.epoch, status=RunStatus.RUNNING
+    )
+    held_by_me.update(lease_expires_at=timezone.now())
+    dispatch.wake(lease.run_id)
+
+
 def news(run_ids: Collection[UUID]) -> list[Held]:
     """Return what the holders of `run_ids` may not have noticed yet."""
     rows = Run.objects.filter(pk__in=run_ids).values_list(
@@ -166,6 +183,10 @@ def advance(
 
     The update is the lock, on every database.
     """
+    if lease.broken:
+        raise LeaseLost(
+            f"A step of run {lease.run_id} was not stored; nor is this one."
+        )
     row = rows.hold(lease.run_id, lease.epoch, len(entries), head)
     if row is None:
         raise _lost(lease)

@@ -13,14 +13,22 @@ from django.db import OperationalError
 
 from approvals.models import ApprovalRequest, RequestStatus
 from approvals.services import NotAllowed
-from runs import services
-from runs.engine import Agent, FunctionTool, Review, function_tool
+from runs import codec, services
+from runs.engine import (
+    Agent,
+    FunctionTool,
+    Model,
+    ModelResponse,
+    Review,
+    function_tool,
+)
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
 from runs.executor import Executor
 from runs.models import Run, RunStatus, ToolExecution
 from runs.registry import get
 from runs.services import lease as leases
 from runs.services import steps
+from runs.transactions import CommitFailed
 from tests.factories import (
     ada,
     make_user,
@@ -370,3 +378,66 @@ async def test_a_call_in_doubt_is_not_told_as_never_run(
     assert model.last_call is not None
     told = [item["output"] for item in model.last_call.input if "output" in item]
     assert "nobody saw how it ended" in told[0]
+
+
+class Clerk(Model):
+    """Ships when it is told to ship, else looks up; once, and after the shipping."""
+
+    def __init__(self, effects: shop.Effects) -> None:
+        self.effects = effects
+
+    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        given = args[1]
+        ships = "ship" in codec.dumps(given[0])
+        name = "ship" if ships else "look_up"
+        if not ships:
+            await until(lambda: self.effects, "the shipping")
+        done = any(item.get("type") == "function_call_output" for item in given)
+        call = function_call(name, {"order_id": "1"}, call_id=name)
+        model = ScriptedModel(steps=[[assistant_message("done")] if done else [call]])
+        return await model.get_response(*args, **kwargs)
+
+    def stream_response(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("Agents used as tools are not streamed.")
+
+
+@pytest.mark.parametrize("at_the_commit", [False, True])
+async def test_nothing_is_stored_on_top_of_a_step_that_was_not(
+    executor: Executor,
+    effects: shop.Effects,
+    monkeypatch: pytest.MonkeyPatch,
+    at_the_commit: bool,
+) -> None:
+    """A sibling that ended later stored a head whose calls had no items."""
+    release = effects.hold("ship")
+    calls = [
+        function_call("delegate", {"input": told}, call_id=told)
+        for told in ("ship", "look")
+    ]
+    manager = ScriptedModel(steps=[calls, END])
+    shop.use(shop.Cast({"Manager": manager, "Clerk": Clerk(effects)}))
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    append_step = steps.append_step
+
+    def away(*args: Any, **kwargs: Any) -> None:
+        looks = any('"look_up"' in codec.dumps(entry.payload) for entry in args[1])
+        if not looks or failed.is_set():
+            return append_step(*args, **kwargs)
+        loop.call_soon_threadsafe(failed.set)
+        raise (CommitFailed if at_the_commit else OperationalError)("cut")
+
+    monkeypatch.setattr(steps, "append_step", away)
+    run = await begin(agent="manager")
+    async with asyncio.timeout(20):
+        await failed.wait()
+    release.set()
+
+    waiting = await until_status(run, RunStatus.WAITING, RunStatus.FAILED)
+
+    assert waiting.error == ""
+    [request] = await open_requests(run)
+    assert request.kind == ApprovalRequest.Kind.RECONCILE
+    assert effects.count("ship 1") == 1
+    execution = await ToolExecution.objects.aget(run=run, tool="ship")
+    assert codec.loads(execution.evidence)["kind"] == "succeeded"
