@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,8 @@ from ..models import (
 from ..transactions import write
 from . import limits, log, rows
 from .start import authors, queue_run, take_unread
+
+GIVEN_UP_FOR = timedelta(seconds=2)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,12 +145,15 @@ def expire(owner: str) -> None:
 
 @write
 def give_up(lease: Lease) -> None:
-    """Let anyone take the run at once, as its holder cannot go on with it."""
+    """Let anyone take the run in a moment, as its holder cannot go on with it.
+
+    Not at once: whatever fails, fails again and again.
+    """
     held_by_me = Run.objects.filter(
         pk=lease.run_id, lease_epoch=lease.epoch, status=RunStatus.RUNNING
     )
-    held_by_me.update(lease_expires_at=timezone.now())
-    dispatch.wake(lease.run_id)
+    wait = min(GIVEN_UP_FOR, settings.PLACET_LEASE)
+    held_by_me.update(lease_expires_at=timezone.now() + wait)
 
 
 def news(run_ids: Collection[UUID]) -> list[Held]:
