@@ -67,6 +67,8 @@ class DurableJournal:
 
     async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
         texts = await self.db.read(steps.begin_turn, self.lease)
+        if state.parent is not None:
+            return state.take_pending_input()  # what people say is for the root agent
         self._messages_read = len(texts)
         return [{"role": "user", "content": text} for text in texts]
 

@@ -42,7 +42,11 @@ class Journal(Protocol):
     """
 
     async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
-        """Return messages that came in meanwhile; the model reads them this turn."""
+        """Return messages that came in meanwhile; the model reads them this turn.
+
+        `state` is that of the agent whose turn it is: one used as a tool reads what was
+        given to itself, and is not asked either once the run is stopped.
+        """
         ...
 
     async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:

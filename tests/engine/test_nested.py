@@ -693,3 +693,31 @@ async def test_the_input_of_an_inner_agent_is_in_the_log() -> None:
     first = next(entry for entry in items if entry.frame == "c1")
     assert first.payload["type"] == "input"
     assert first.payload["raw"] == {"role": "user", "content": "the task"}
+
+
+async def test_a_stopped_run_asks_no_model_of_an_agent_inside_it() -> None:
+    """Nobody has told the loop yet: only the journal knows of the stop."""
+
+    class Stopped(InMemoryJournal):
+        stopped = False
+
+        async def begin_turn(self, state: Any) -> Any:
+            if self.stopped:
+                raise RunStopped("The run was stopped.")
+            return await super().begin_turn(state)
+
+    journal = Stopped()
+
+    @function_tool
+    def stop() -> str:
+        journal.stopped = True
+        return "stopped"
+
+    model = ScriptedModel(steps=[[call("stop", "c1")], END])
+    inner = Agent(name="Clerk", tools=[stop], model=model)
+    outer = boss([ask("r1")], END, tools=[inner.as_tool("clerk", "")])
+
+    with pytest.raises(RunStopped):
+        await Runner.run(outer, "go", ports=Ports(journal=journal))
+
+    assert len(model.calls) == 1

@@ -104,11 +104,7 @@ async def ask_model(run: Drive) -> None:
 async def _admit_input(run: Drive) -> None:
     """Let the model read what people added meanwhile."""
     state = run.state
-    if state.parent is None:
-        begun = run.ports.journal.begin_turn(state)
-        given = list(await run.journal(begun))
-    else:
-        given = state.take_pending_input()
+    given = list(await run.journal(run.ports.journal.begin_turn(state)))
     added: list[RunItem] = [
         InputItem(state.current_agent, raw, input_id=uuid4().hex) for raw in given
     ]
