@@ -1,162 +1,109 @@
-"""From a decision to the tool it lets run: one machine, beside two raw commits.
+"""From a decision to the tool it lets run: what is synced, and how long it takes.
 
-Each round decides a waiting run's call through the service and takes the time until the
-tool's body starts. The raw driver writes as many rows of the same size in two commits,
-decision and then lease with claim, on a database with the same settings, in turns.
+On one machine the tool's body starts in the process that decides, beside the raw driver
+that commits as many rows of the same size to the same database, in turns. Through
+Procrastinate it starts in a worker, beside a bare job of a worker on the same terms:
+both are timed from the return of their commit.
 """
 
 from __future__ import annotations
 
-import asyncio
+import re
 import shutil
-import sqlite3
-import time
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Any
 
-from ground import set_up, sync_ms
+from ground import sync_ms
+from report import STORES, print_bar, print_head
+from stage import Stage, going, postgresql_stage, sqlite_stage
 
-folder = set_up()
-
-from asgiref.sync import sync_to_async
-from django.contrib.auth.models import Group, User
-from report import print_bar, print_head
-from side_by_side import SLICES
-
-from approvals.models import ApprovalRequest, RequestStatus
-from approvals.services import decide
-from runs import services
-from runs.engine import Agent, Model, function_tool
-from runs.engine.testing import ScriptedModel, assistant_message, function_call
-from runs.executor import Executor
-from runs.live.hub import get_hub
-from runs.models import Run
-from runs.registry import register
-
-ROUNDS = 40
-"""Decisions of one slice."""
-
-started: dict[str, float] = {}
+DECISIONS = 12
+SYNC = re.compile(r" (?P<at>\d+\.\d+) fd?a?t?a?sync\(\d+<(?P<file>[^>]+)>", re.ASCII)
+LOG, BASE = "placet.sqlite3-wal", "placet.sqlite3"
 
 
-@function_tool(needs_approval=True)
-def pay(order: str) -> str:
-    """Pay an order."""
-    started[order] = time.perf_counter()
-    return "paid"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    at: float
+    """Seconds since 1970."""
+    file: str
 
 
-class Payer(Model):
-    """Asks for one payment, then ends; what it pays stands in its input."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From the posting of a decision to its answer, or to its run's end."""
 
-    async def get_response(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("The app streams.")
+    begin: float
+    end: float
 
-    async def stream_response(self, _: Any, given: Any, *args: Any, **more: Any) -> Any:
-        order = given[0]["content"]
-        call = function_call("pay", {"order": order}, call_id=f"call_{order}")
-        step = [assistant_message("end")] if len(given) > 1 else [call]
-        async for event in ScriptedModel([step]).stream_response(
-            _, given, *args, **more
-        ):
-            yield event
+    def names(self, syncs: list[Sync]) -> list[str]:
+        """Return the files that were synced meanwhile."""
+        return [sync.file for sync in syncs if self.begin <= sync.at <= self.end]
 
 
-register(Agent(name="Payer", tools=[pay], model=Payer()), key="payer")
-
-
-def waiting(order: str) -> ApprovalRequest | None:
-    return ApprovalRequest.objects.filter(
-        status=RequestStatus.PENDING, arguments__contains=f'"{order}"'
-    ).first()
-
-
-async def until(claim: Any, *args: Any) -> Any:
-    while not (found := await sync_to_async(claim)(*args)):
-        await asyncio.sleep(0.005)
-    return found
-
-
-def rested(run: Run) -> bool:
-    return Run.objects.filter(pk=run.pk, status="waiting").exists()
-
-
-def ended(run: Run) -> bool:
-    return Run.objects.filter(pk=run.pk, status="completed").exists()
-
-
-async def one(order: str, reviewer: User) -> tuple[float, float]:
-    """Return the milliseconds to the body, from the call of the service and its end."""
-    run = await sync_to_async(services.start_run)(
-        "payer", order, trigger=Run.Trigger.COMMAND
+def count_syncs(stage: Stage) -> None:
+    """Print how often a server syncs for a decision posted to it, and for its run."""
+    strace = shutil.which("strace")
+    if strace is None:
+        print("  a server's syncs are left out: there is no strace", flush=True)
+        return
+    stage.show("ask", str(2 * DECISIONS + 2))
+    to_the_end = _synced(stage, strace, "--to-the-end")
+    decided = _synced(stage, strace)
+    print_bar("syncs of the log for one posted decision", _of_one(decided), 1)
+    own = _of_one(to_the_end) - _of_one(decided)
+    checkpoints = sum(BASE in files for files in to_the_end + decided)
+    print(
+        f"  and for its run, to its end: {own:.2f}; with {checkpoints} of "
+        f"{2 * DECISIONS} fell a checkpoint of the log, not counted",
+        flush=True,
     )
-    request = await until(waiting, order)
-    await until(rested, run)
-
-    def press() -> tuple[float, float]:
-        begin = time.perf_counter()
-        decide(request.pk, verdict="approve", by=reviewer, digest_seen=request.digest)
-        return begin, time.perf_counter()
-
-    begin, accepted = await sync_to_async(press)()
-    await until(ended, run)
-    return (started[order] - begin) * 1e3, (started[order] - accepted) * 1e3
 
 
-class Raw:
-    """The driver alone: rows of the size of a decision's, and of a claim's."""
-
-    def __init__(self, place: Path) -> None:
-        self.base = sqlite3.connect(place, isolation_level=None)
-        self.base.execute("PRAGMA journal_mode=WAL")
-        self.base.execute("PRAGMA synchronous=FULL")
-        self.base.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)")
-
-    def commits_ms(self) -> float:
-        begin = time.perf_counter()
-        for row_count in (7, 3):
-            self.base.execute("BEGIN IMMEDIATE")
-            for _ in range(row_count):
-                self.base.execute("INSERT INTO t (a, b) VALUES (?, ?)", (1, "x" * 400))
-            self.base.execute("COMMIT")
-        return (time.perf_counter() - begin) * 1e3
+def _of_one(decisions: list[list[str]]) -> float:
+    """Return the syncs of the log for one decision, where no checkpoint fell."""
+    counts = [files.count(LOG) for files in decisions if BASE not in files]
+    return sum(counts) / len(counts)
 
 
-async def main() -> None:
-    print_head(f"Decision to tool body, one machine: {SLICES} slices of {ROUNDS}")
-    reviewer = await sync_to_async(User.objects.create_user)("ada")
-    await sync_to_async(reviewer.groups.add)(await Group.objects.aget(name="reviewers"))
-    await get_hub().start()
-    executor, raw = Executor(20), Raw(folder / "raw.sqlite3")
-    await executor.start()
-    await one("warm-up", reviewer)
-    whole: list[float] = []
-    after: list[float] = []
-    bare: list[float] = []
-    for number in range(SLICES):
-        for round_ in range(ROUNDS):
-            taken = await one(f"o{number}x{round_}", reviewer)
-            whole.append(taken[0])
-            after.append(taken[1])
-            bare.append(raw.commits_ms())
-    await executor.stop()
-    await get_hub().stop()
-    print(f"  sync probe: {sync_ms(folder):.2f} ms")
-    for name, figures in (
-        ("service called → body starts", whole),
-        ("committed → body starts", after),
-        ("two raw commits", bare),
-    ):
-        print(f"  {name:30} p50 {median(figures):6.2f} ms, p99 {p99(figures):6.2f} ms")
-    print_bar("p50 over two raw commits, ms", median(whole) - median(bare), 3)
-    print_bar("p99 over two raw commits, ms", p99(whole) - p99(bare), 15)
-    shutil.rmtree(folder)
+def _synced(stage: Stage, strace: str, *options: str) -> list[list[str]]:
+    """Return the files a server synced for each decision: with runs to the end, or not.
+
+    The first decision is left out: a log just begun has its header synced as well.
+    """
+    path = stage.folder / "syncs"
+    under = (strace, "-D", "-f", "-ttt", "-y", "-e", "trace=fsync,fdatasync")
+    with going(
+        *("serve", "--port", "0", *([] if options else ["--no-runners"])),
+        environment=stage.environment,
+        under=(*under, "-o", str(path)),
+    ) as (_, line):
+        port = re.search(r":(\d+)/", line)
+        if port is None:
+            raise SystemExit(f"The server did not start: {line}")
+        told = stage.output("post_decisions", port[1], str(DECISIONS + 1), *options)
+    syncs = _read(path)
+    times = [[float(word) for word in line.split()] for line in told.splitlines()]
+    return [Span(begin=begin, end=end).names(syncs) for begin, end in times[1:]]
 
 
-def p99(figures: list[float]) -> float:
-    return quantiles(figures, n=100)[98]
+def _read(trace: Path) -> list[Sync]:
+    found = SYNC.finditer(trace.read_text())
+    return [Sync(at=float(one["at"]), file=Path(one["file"]).name) for one in found]
+
+
+def main() -> None:
+    print_head("Decision to tool", packages=STORES)
+    with sqlite_stage() as stage:
+        probe = sync_ms(stage.folder)
+        print(f"{stage.database}; sync probe: {probe:.2f} ms for 4 KB", flush=True)
+        count_syncs(stage)
+        stage.show("decisions")
+    with postgresql_stage("placet_bench_decisions") as server:
+        if server:
+            print(f"{server.database}, a worker of its own", flush=True)
+            server.show("decisions_apart")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

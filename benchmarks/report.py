@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from statistics import quantiles
 
 ENGINES = ("openai-agents", "openai", "pydantic")
 STORES = ("django", "psycopg", "procrastinate")
@@ -32,3 +33,14 @@ def print_exact(what: str, figure: float, exactly: float) -> None:
     """Print a figure that must be just so."""
     verdict = "met" if figure == exactly else "MISSED"
     print(f"  {what}: {figure:g} (exactly {exactly:g}: {verdict})", flush=True)
+
+
+def print_least(what: str, figure: float, at_least: float) -> None:
+    """Print a figure beside what it is to reach."""
+    verdict = "met" if figure >= at_least else "MISSED"
+    print(f"  {what}: {figure:.3f} (at least {at_least:g}: {verdict})", flush=True)
+
+
+def p99(figures: Sequence[float]) -> float:
+    """Return what ninety-nine of a hundred do not pass."""
+    return quantiles(figures, n=100)[98]

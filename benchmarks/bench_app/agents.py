@@ -1,4 +1,4 @@
-"""The agents of the benchmarks; none of them asks a person or a network."""
+"""The agents of the benchmarks; none of them asks a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from runs.engine import Agent, Review, ToolContext, function_tool
 from runs.registry import register
 
-from . import effects
+from . import effects, marks
 from .model import Paced
 
 WORKING_TURNS = 8
@@ -45,6 +45,13 @@ async def look(step: int) -> str:
     return f"Saw {step}."
 
 
+@function_tool(needs_approval=True)
+async def refund(ctx: ToolContext[Any], step: int) -> str:
+    """Refund something; takes no time but that of saying when."""
+    marks.mark(ctx.context["run"])
+    return f"Done: {step}."
+
+
 register(
     Agent(
         name="Worker",
@@ -70,4 +77,13 @@ register(
         model=Paced(tools=(), turns=0, think_s=(0.02, 0.06)),
     ),
     key="answering",
+)
+register(
+    Agent(
+        name="Asker",
+        instructions="Refund once.",
+        tools=[refund],
+        model=Paced(tools=("refund",), turns=1, think_s=(0, 0)),
+    ),
+    key="asking",
 )

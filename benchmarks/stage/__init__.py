@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ ROOT = BENCHMARKS.parent
 SERVER = os.environ.get(
     "TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/placet"
 )
+MEMORY = "/dev/shm"  # noqa: S108  folders of our own are made in it
 REACH_S = 3
 LEAVE_S = 20
 Popen = subprocess.Popen
@@ -56,11 +57,15 @@ class Stage:
 
 
 @contextmanager
-def sqlite_stage(**more: str) -> Iterator[Stage]:
-    """Yield a migrated SQLite database in a data folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="placet-bench-") as folder:
-        version = sqlite3.sqlite_version
-        yield _migrated(f"SQLite {version}", Path(folder), more | {"DATABASE_URL": ""})
+def sqlite_stage(*, in_memory: bool = False, **more: str) -> Iterator[Stage]:
+    """Yield a migrated SQLite database in a data folder of its own.
+
+    `in_memory`: on a file system in memory, where a sync costs nothing.
+    """
+    parent = MEMORY if in_memory else None
+    with tempfile.TemporaryDirectory(prefix="placet-bench-", dir=parent) as folder:
+        name = f"SQLite {sqlite3.sqlite_version}{' in memory' if in_memory else ''}"
+        yield _migrated(name, Path(folder), more | {"DATABASE_URL": ""})
 
 
 @contextmanager
@@ -89,11 +94,16 @@ def postgresql_stage(name: str, **more: str) -> Iterator[Stage | None]:
 
 @contextmanager
 def going(
-    *command: str, environment: Mapping[str, str] = os.environ
+    *command: str,
+    environment: Mapping[str, str] = os.environ,
+    under: Sequence[str] = (),
 ) -> Iterator[tuple[Popen[str], str]]:
-    """Yield a management command that goes on, and the line by which it was ready."""
+    """Yield a management command that goes on, and the line by which it was ready.
+
+    `under`: what runs it, a program that becomes the process itself.
+    """
     process = Popen(
-        _manage(command),
+        [*under, *_manage(command)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -120,6 +130,7 @@ def _migrated(database: str, folder: Path, more: Mapping[str, str]) -> Stage:
         "PLACET_DATA_DIR": str(folder),
         "PLACET_LOG_LEVEL": "WARNING",
         "BENCH_EFFECTS": str(folder / "effects"),
+        "BENCH_MARKS": str(folder / "marks"),
         # Of all processes alike, whatever their data folder.
         "PLACET_SECRET_KEY": "only-for-benchmarks-" + "x" * 50,
         **more,

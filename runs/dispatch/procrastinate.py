@@ -84,7 +84,7 @@ async def listen_for_jobs(stop: asyncio.Event) -> None:
 
 async def _work(stop: asyncio.Event) -> None:
     """Do jobs until `stop` is set, or until that fails or ends by itself."""
-    working, stopped = asyncio.create_task(_do_jobs()), asyncio.create_task(stop.wait())
+    working, stopped = asyncio.create_task(do_jobs()), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -93,11 +93,11 @@ async def _work(stop: asyncio.Event) -> None:
         working.result()
 
 
-async def _do_jobs() -> None:
-    """Do jobs until cancelled; the one in hand is finished first."""
+async def do_jobs(queue: str = QUEUE) -> None:
+    """Do the jobs of a queue until cancelled; the one in hand is finished first."""
     async with _connected() as jobs:
         await jobs.run_worker_async(
-            queues=[QUEUE],
+            queues=[queue],
             concurrency=AT_ONCE,
             fetch_job_polling_interval=POLL_S,
             update_heartbeat_interval=HEARTBEAT_S,
