@@ -48,7 +48,7 @@ class RawDriver:
         )
 
     def checkpoint(self, run_id: UUID, head: str, usage: str, payload: str) -> None:
-        """Store one step of the run as the app's tables have it; all texts are ready."""
+        """Store one step of the run in the app's tables; all texts are ready."""
         run = run_id.hex if self._is_sqlite else run_id
         now = self._time(timezone.now())
         execute = self._base.execute

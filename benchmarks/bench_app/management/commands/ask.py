@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from bench_app.asking import ask, requests_of
 from django.core.management.base import BaseCommand, CommandParser
 
+from bench_app.asking import ask, requests_of
 from runs.executor import Executor
 from runs.live.pokes import set_home
 

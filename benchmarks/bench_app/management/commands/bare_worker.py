@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from bench_app.jobs import QUEUE
 from django.core.management.base import BaseCommand
 
+from bench_app.jobs import QUEUE
 from runs.dispatch.procrastinate import do_jobs
 
 

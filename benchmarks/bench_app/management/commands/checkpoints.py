@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench_app.raw import RawDriver
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 from report import print_bar, print_least
 
+from bench_app.raw import RawDriver
 from runs import codec
 from runs.db import Database
 from runs.engine import Call, LogEntry, Outcome, OutcomeKind

@@ -10,14 +10,21 @@ from statistics import median
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from bench_app import marks
-from bench_app.asking import Pressed, ask, make_reviewer, press, requests_of
-from bench_app.raw import RawDriver
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 from report import p99, print_bar
 
 from approvals.models import ApprovalRequest
+from bench_app import marks
+from bench_app.asking import (
+    Pressed,
+    ask,
+    make_reviewer,
+    press,
+    requests_of,
+    wait_for,
+)
+from bench_app.raw import RawDriver
 from runs import transactions
 from runs.executor import Executor
 from runs.live.hub import get_hub
@@ -73,8 +80,10 @@ class Desk:
         return pressed, body_at
 
     async def _idle(self) -> None:
-        while self.executor.held_runs:
-            await asyncio.sleep(IDLE_S)
+        executor = self.executor
+        await asyncio.to_thread(
+            wait_for, "no run is held", lambda: not executor.held_runs, IDLE_S
+        )
 
 
 # Commits

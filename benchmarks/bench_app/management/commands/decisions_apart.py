@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from statistics import median
 from typing import Any
 
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand
+from django.db import transaction
+from report import p99, print_bar
+from stage import going
+
+from approvals.models import ApprovalRequest
 from bench_app import marks
 from bench_app.asking import (
     ask,
@@ -16,13 +24,6 @@ from bench_app.asking import (
     wait_for,
 )
 from bench_app.jobs import bare
-from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand
-from django.db import transaction
-from report import p99, print_bar
-from stage import going
-
-from approvals.models import ApprovalRequest
 
 SLICES, ROUNDS = 5, 25
 LOOK_S = 0.01
@@ -55,7 +56,7 @@ def _slice(reviewer: User) -> tuple[list[float], list[float]]:
 def _run_ms(request: ApprovalRequest, reviewer: User) -> float:
     pressed = press(request, reviewer)
     body_at = marks.marked_at(str(request.run_id))
-    wait_for("the run has ended", lambda: has_ended(request.run_id), LOOK_S)
+    wait_for("the run has ended", partial(has_ended, request.run_id), LOOK_S)
     return (body_at - pressed.accepted_at) * 1e3
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlencode
 
-from bench_app.asking import has_ended, make_reviewer, wait_for
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.test import Client
 
 from approvals.models import ApprovalRequest, RequestStatus
+from bench_app.asking import has_ended, make_reviewer, wait_for
 
 TOKEN = "b" * 32
 """Any will do, where cookie and form have the same."""
@@ -38,8 +39,7 @@ class Command(BaseCommand):
             begin = time.time()
             _post(port, session, request)
             if to_the_end:
-                run = request.run_id
-                wait_for("the run has ended", lambda run=run: has_ended(run))
+                wait_for("the run has ended", partial(has_ended, request.run_id))
             self.stdout.write(f"{begin} {time.time()}")
 
 

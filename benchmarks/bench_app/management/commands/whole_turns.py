@@ -1,4 +1,4 @@
-"""Drives runs of the app and of the SDK by turns, and says what a turn of each costs."""
+"""Drives runs of the app and of the SDK by turns, and says what a turn costs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 from asgiref.sync import sync_to_async
 from django.core.management.base import BaseCommand
 from report import print_bar
 from side_by_side import OURS, SDK, SLICES
 
+from bench_app.asking import wait_for
 from runs import engine
 from runs.executor import Executor
 from runs.live.hub import get_hub
@@ -47,6 +48,9 @@ class Cost:
     wall: float
     cpu: float
     """Of all threads of the process."""
+
+
+Play: TypeAlias = Callable[[int], Awaitable[Cost]]
 
 
 @dataclass(slots=True)
@@ -104,8 +108,9 @@ class App:
         gc.collect()
         await sync_to_async(_start)()
         await watch.over.wait()
-        while self.executor.held_runs:
-            await asyncio.sleep(LOOK_S)
+        await asyncio.to_thread(
+            wait_for, "no run is held", lambda: not self.executor.held_runs, LOOK_S
+        )
         return watch.cost()
 
     async def traced_turn(self, turns: int) -> Cost:
@@ -155,8 +160,8 @@ async def _measure() -> None:
         _report(turns, {name: costs[name, turns] for name, _ in _plays(app, turns)})
 
 
-def _plays(app: App, turns: int) -> list[tuple[str, Callable[[int], Awaitable[Cost]]]]:
-    plays = [("app", app.turn), ("SDK", _sdk_turn)]
+def _plays(app: App, turns: int) -> list[tuple[str, Play]]:
+    plays: list[tuple[str, Play]] = [("app", app.turn), ("SDK", _sdk_turn)]
     return [*plays, ("traced", app.traced_turn)] if turns == TURNS[0] else plays
 
 
