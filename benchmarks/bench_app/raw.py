@@ -17,7 +17,7 @@ from runs.models import Run, RunEvent
 BEGIN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 MARK = {"sqlite": "?", "postgresql": "%s"}
 STORE = (
-    f"UPDATE {Run._meta.db_table} SET updated_at = %s, last_seq = last_seq + 1, "  # noqa: S608
+    f"UPDATE {Run._meta.db_table} SET last_seq = last_seq + 1, "  # noqa: S608
     "head = %s, turn = %s, usage = %s WHERE id = %s RETURNING last_seq"
 )
 APPEND = (
@@ -53,7 +53,7 @@ class RawDriver:
         now = self._time(timezone.now())
         execute = self._base.execute
         execute(self._begin)
-        [seq] = execute(self._store, (now, head, 1, usage, run)).fetchone()
+        [seq] = execute(self._store, (head, 1, usage, run)).fetchone()
         execute(self._append, (run, seq, "item", "", "", payload, now))
         execute("COMMIT")
 
