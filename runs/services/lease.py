@@ -14,7 +14,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from .. import codec, dispatch
@@ -65,14 +64,6 @@ class Held:
     stopping: bool
 
 
-def runnable(now: datetime) -> QuerySet[Run]:
-    """Runs that a worker should take: queued ones, and those whose holder is gone."""
-    return Run.objects.filter(
-        Q(status=RunStatus.QUEUED)
-        | Q(status=RunStatus.RUNNING, lease_expires_at__lt=now)
-    )
-
-
 def runnable_ids(limit: int, *, excluding: Collection[UUID] = ()) -> list[UUID]:
     """Return the runs to take next, at most `limit`.
 
@@ -96,26 +87,18 @@ def take(run_id: UUID, owner: str) -> Lease | None:
     commit, each in its own order, never wait for each other. The next look finds it.
     """
     now = timezone.now()
-    seen = runnable(now).filter(pk=run_id).values_list("status", "agent_key").first()
+    seen = rows.free(run_id, now)
     if seen is None:
         return None
-    status, agent_key = seen
-    if status == RunStatus.QUEUED and not limits.take_place(agent_key):
+    if seen.status == RunStatus.QUEUED and not limits.take_place(seen.agent_key):
         return None
-    free = runnable(now).filter(pk=run_id, status=status)
-    free = free.select_for_update(skip_locked=True)
-    won = Run.objects.filter(pk__in=free.values("pk")).update(
-        status=RunStatus.RUNNING,
-        lease_owner=owner,
-        lease_epoch=F("lease_epoch") + 1,
-        lease_expires_at=now + settings.PLACET_LEASE,
-        updated_at=now,
-    )
-    if not won:
+    taken = rows.take(run_id, seen.status, owner, now, now + settings.PLACET_LEASE)
+    if taken is None:
         return None
-    run = Run.objects.get(pk=run_id)
-    log.record_status(run_id, RunStatus.RUNNING)
-    return Lease(run_id=run_id, owner=owner, epoch=run.lease_epoch, wakes=run.wakes)
+    entry = log.status_entry(RunStatus.RUNNING)
+    rows.insert_events(run_id, [entry], taken.last_seq, now)
+    poke(run_topic(run_id))
+    return Lease(run_id=run_id, owner=owner, epoch=taken.epoch, wakes=taken.wakes)
 
 
 @write

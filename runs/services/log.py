@@ -50,8 +50,13 @@ def record_event(
 def record_status(
     run_id: UUID, status: RunStatus, *, error: str = "", by: str = ""
 ) -> int:
+    entry = status_entry(status, error=error, by=by)
+    return append(run_id, [entry], timezone.now())
+
+
+def status_entry(status: RunStatus, *, error: str = "", by: str = "") -> LogEntry:
     payload = {"status": str(status), "error": error, "by": by}
-    return record_event(run_id, EventKind.STATUS, payload)
+    return LogEntry(kind=EventKind.STATUS, payload=payload)
 
 
 def wake(run_id: UUID, at: datetime | None = None) -> None:

@@ -38,6 +38,20 @@ _HOLD = (
     "WHERE id = %s AND lease_epoch = %s AND status = %s "
     "RETURNING last_seq, stop_requested_at, pending_input"
 )
+_FREE = f"""
+    SELECT status, agent_key FROM {_RUN}
+    WHERE id = %s AND (status = %s OR status = %s AND lease_expires_at < %s)
+"""  # noqa: S608
+_TAKE = f"""
+    UPDATE {_RUN} SET status = %s, lease_owner = %s, lease_epoch = lease_epoch + 1,
+        lease_expires_at = %s, updated_at = %s, last_seq = last_seq + 1
+    WHERE id = (
+        SELECT id FROM {_RUN}
+        WHERE id = %s AND status = %s AND (status = %s OR lease_expires_at < %s)
+        {{lock}}
+    )
+    RETURNING lease_epoch, wakes, last_seq
+"""  # noqa: S608
 _HOLD_ONLY = _HOLD.format(more="")
 _HOLD_AND_STORE = _HOLD.format(more=", head = %s, turn = %s, usage = %s")
 _LOOK = (
@@ -55,6 +69,48 @@ _FINISH = (
     f"UPDATE {_EXECUTION} SET status = %s, outcome = %s, finished_at = %s "  # noqa: S608
     "WHERE run_id = %s AND call_key = %s"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeRow:
+    """What is to be known of a run before it is taken."""
+
+    status: RunStatus
+    agent_key: str
+
+
+def free(run_id: UUID, now: datetime) -> FreeRow | None:
+    """Return the run if a worker may take it: queued, or its holder is gone."""
+    queued, running = RunStatus.QUEUED.value, RunStatus.RUNNING.value
+    with connection.cursor() as cursor:
+        cursor.execute(_FREE, [_uuid(run_id), queued, running, _time(now)])
+        row = cursor.fetchone()
+    return FreeRow(status=RunStatus(row[0]), agent_key=row[1]) if row else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenRow:
+    """A run that its new holder has locked, with room for one event."""
+
+    epoch: int
+    wakes: int
+    last_seq: int
+
+
+def take(
+    run_id: UUID, status: RunStatus, owner: str, now: datetime, expires_at: datetime
+) -> TakenRow | None:
+    """Give the run, still free with that status, to `owner`, or return None.
+
+    None also where someone is writing it at this moment; it is not waited for.
+    """
+    lock = "FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update else ""
+    given = [RunStatus.RUNNING.value, owner, _time(expires_at), _time(now)]
+    where = [_uuid(run_id), status.value, RunStatus.QUEUED.value, _time(now)]
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE.format(lock=lock), [*given, *where])
+        row = cursor.fetchone()
+    return TakenRow(epoch=row[0], wakes=row[1], last_seq=row[2]) if row else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
