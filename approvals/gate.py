@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -42,37 +42,28 @@ class DatabaseGate:
     """See `runs.gate.Gate`."""
 
     def propose(self, run: Run, calls: Sequence[Call]) -> None:
-        known = _latest_of(run, calls)
-        for call in calls:
-            latest = known.get(call.key)
-            if latest is None or latest.status in _TO_ASK_AGAIN:
-                services.apply_rules(_open_again(run, call, latest))
+        for call, latest in _unasked(calls, _latest_of(run.pk, calls)):
+            services.apply_rules(_open_again(run, call, latest))
 
     def reconcile(self, run: Run, call: Call, evidence: dict[str, Any]) -> None:
-        latest = _latest_of(run, [call]).get(call.key)
+        latest = _latest_of(run.pk, [call]).get(call.key)
         if latest is None or not _asks_whether_it_happened(latest, evidence):
             _open(run, call, latest, ApprovalRequest.Kind.RECONCILE, evidence)
 
     def verdicts(self, run: Run, calls: Sequence[Call]) -> Decided:
-        known = _latest_of(run, calls)
-        decided = {
-            call.key: latest.decision
-            for call in calls
-            if (latest := known.get(call.key))
-            and latest.digest == call.digest
-            and _is_decided(latest)
-        }
-        now = timezone.now()
-        counts = {key: it for key, it in decided.items() if it.release_at <= now}
-        later = [it.release_at for it in decided.values() if it.release_at > now]
-        return Decided(
-            verdicts={key: _verdict(decision) for key, decision in counts.items()},
-            released_at=min(later, default=None),
-            was_held=any(it.release_at > it.created_at for it in counts.values()),
-        )
+        return _decided(calls, _latest_of(run.pk, calls))
+
+    def take_up(
+        self, run_id: UUID, calls: Sequence[Call], *, undecided: Sequence[Call]
+    ) -> Decided:
+        known = _latest_of(run_id, calls)
+        if _unasked(undecided, known):
+            self.propose(Run.objects.get(pk=run_id), undecided)
+            known = _latest_of(run_id, calls)
+        return _decided(calls, known)
 
     def permit(self, run: Run, call: Call) -> UUID | None:
-        latest = _latest_of(run, [call]).get(call.key)
+        latest = _latest_of(run.pk, [call]).get(call.key)
         decision = _approval(latest, call.current_digest()) if latest else None
         if decision is None:
             raise ClaimRefused(
@@ -99,7 +90,7 @@ class DatabaseGate:
             call_key__in=[*changed, *gone], status__in=_UNUSED
         ):
             _supersede(request)
-        known = _latest_of(run, calls)
+        known = _latest_of(run.pk, calls)
         for call in calls:
             latest = known.get(call.key)
             if call.gated:
@@ -147,11 +138,48 @@ def _supersede(request: ApprovalRequest) -> None:
     services.announce(request)
 
 
-def _latest_of(run: Run, calls: Sequence[Call]) -> dict[str, ApprovalRequest]:
+def _latest_of(run_id: UUID, calls: Sequence[Call]) -> dict[str, ApprovalRequest]:
     """Return the newest request of each call by its key, in one query."""
-    requests = run.requests.filter(call_key__in=[call.key for call in calls])
+    keys = [call.key for call in calls]
+    requests = ApprovalRequest.objects.filter(run_id=run_id, call_key__in=keys)
     in_order = requests.select_related("decision").order_by("revision")
     return {request.call_key: request for request in in_order}
+
+
+def _unasked(
+    calls: Sequence[Call], known: Mapping[str, ApprovalRequest]
+) -> list[tuple[Call, ApprovalRequest | None]]:
+    """Return the calls that nobody is asked about, each with its latest request."""
+    return [
+        (call, latest)
+        for call in calls
+        if (latest := known.get(call.key)) is None or latest.status in _TO_ASK_AGAIN
+    ]
+
+
+def _decided(calls: Sequence[Call], known: Mapping[str, ApprovalRequest]) -> Decided:
+    """Return what `known`, their newest requests, say of these calls by now."""
+    decided = {
+        call.key: latest.decision
+        for call in calls
+        if (latest := known.get(call.key))
+        and latest.digest == call.digest
+        and _is_decided(latest)
+    }
+    now = timezone.now()
+    counts = {key: it for key, it in decided.items() if it.release_at <= now}
+    later = [it.release_at for it in decided.values() if it.release_at > now]
+    return Decided(
+        verdicts={key: _verdict(decision) for key, decision in counts.items()},
+        permits={
+            call.key: decision.pk
+            for call in calls
+            if call.key in counts
+            and (decision := _approval(known[call.key], call.current_digest()))
+        },
+        released_at=min(later, default=None),
+        was_held=any(it.release_at > it.created_at for it in counts.values()),
+    )
 
 
 def _below(run: Run, key: str) -> QuerySet[ApprovalRequest]:

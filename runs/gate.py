@@ -28,6 +28,8 @@ class Decided:
 
     verdicts: dict[str, Verdict]
     """By the key of the call. One that may still be undone is none yet."""
+    permits: dict[str, UUID]
+    """The Decision by which exactly that call may start now, as by `Gate.permit`."""
     released_at: datetime | None = None
     """When the next of those that may still be undone counts; None without one."""
     was_held: bool = False
@@ -49,6 +51,12 @@ class Gate(Protocol):
 
     def verdicts(self, run: Run, calls: Sequence[Call]) -> Decided:
         """Return what is decided about `calls`, and counts by now."""
+        ...
+
+    def take_up(
+        self, run_id: UUID, calls: Sequence[Call], *, undecided: Sequence[Call]
+    ) -> Decided:
+        """Propose the `undecided` ones of `calls`; return what `verdicts` does."""
         ...
 
     def permit(self, run: Run, call: Call) -> UUID | None:

@@ -55,7 +55,7 @@ _TAKE = f"""
 _HOLD_ONLY = _HOLD.format(more="")
 _HOLD_AND_STORE = _HOLD.format(more=", head = %s, turn = %s, usage = %s")
 _LOOK = (
-    "SELECT stop_requested_at, pending_input, wakes "  # noqa: S608
+    "SELECT stop_requested_at, pending_input, wakes, last_seq "  # noqa: S608
     f"FROM {_RUN} WHERE id = %s AND lease_epoch = %s AND status = %s"
 )
 _CLAIM = (
@@ -151,6 +151,7 @@ class SeenRow:
     stopping: bool
     pending_input: str
     wakes: int
+    last_seq: int
 
 
 def look(run_id: UUID, epoch: int) -> SeenRow | None:
@@ -160,7 +161,13 @@ def look(run_id: UUID, epoch: int) -> SeenRow | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    return SeenRow(stopping=row[0] is not None, pending_input=row[1], wakes=row[2])
+    stopped_at, pending_input, wakes, last_seq = row
+    return SeenRow(
+        stopping=stopped_at is not None,
+        pending_input=pending_input,
+        wakes=wakes,
+        last_seq=last_seq,
+    )
 
 
 def move_on(run_id: UUID, events: int) -> int:

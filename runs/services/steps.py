@@ -21,7 +21,6 @@ from ..engine import (
     Outcome,
     OutcomeKind,
     Verdict,
-    VerdictKind,
 )
 from ..gate import Decided, gate
 from ..models import EventKind, Run, ToolExecution
@@ -72,22 +71,24 @@ def begin(run_id: UUID, owner: str, seen: Seen | None) -> Begun | None:
     lease = take(run_id, owner)
     if lease is None:
         return None
-    run = Run.objects.get(pk=run_id)
-    # Taking it has logged one row.
-    if seen is None or run.last_seq != seen.last_seq + 1 or run.stop_requested_at:
+    if seen is None or not _is_as_seen(lease, seen):
         return Begun(lease=lease)
-    gate().propose(run, seen.undecided)
-    decided = gate().verdicts(run, seen.calls)
+    decided = gate().take_up(run_id, seen.calls, undecided=seen.undecided)
     lease.released_at = decided.released_at
-    verdicts = decided.verdicts
     claims = {
-        call.key: claim
+        call.key: _granted(run_id, call, attempt=1)
         for call in seen.calls
-        if call.key in verdicts
-        and verdicts[call.key].kind is VerdictKind.APPROVE
-        and (claim := _claim_unstarted(run, lease, call))
+        if (decision := decided.permits.get(call.key))
+        # One that has started before is looked at when it is its turn.
+        and _insert_claim(lease, call, permitted_by=decision)
     }
-    return Begun(lease=lease, verdicts=verdicts, claims=claims)
+    return Begun(lease=lease, verdicts=decided.verdicts, claims=claims)
+
+
+def _is_as_seen(lease: Lease, seen: Seen) -> bool:
+    """Say whether nothing but the taking has been logged, and nobody stops the run."""
+    row = rows.look(lease.run_id, lease.epoch)
+    return row is not None and not row.stopping and row.last_seq == seen.last_seq + 1
 
 
 @write
@@ -101,17 +102,6 @@ def give_back(lease: Lease, call_keys: Collection[str]) -> None:
         payload = {"status": "given back"}
         log.record_event(run.pk, EventKind.EXECUTION, payload, call_key=key)
     claimed.delete()
-
-
-def _claim_unstarted(run: Run, lease: Lease, call: Call) -> Claim | None:
-    """Claim an approved call, unless it has started before or may not start now."""
-    if run.executions.filter(call_key=call.key).exists():
-        return None
-    try:
-        claim = _first_claim(run, lease, call)
-    except ClaimRefused:
-        return None
-    return claim if claim.status is ClaimStatus.GRANTED else None
 
 
 def begin_turn(lease: Lease) -> list[str]:
