@@ -11,6 +11,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+LEAST_POOL = 8
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -57,6 +58,17 @@ def postgresql(name: str, *, pool: dict[str, Any]) -> dict[str, Any] | None:
     found: dict[str, Any] = {**dj_database_url.parse(address, conn_max_age=0)}
     found["OPTIONS"] = {**found.get("OPTIONS", {}), "pool": pool}
     return found
+
+
+def pool_size(name: str, default: int) -> int:
+    """Return how many connections a process may hold: a runner alone keeps seven."""
+    size = int(number(name, default))
+    if size < LEAST_POOL:
+        raise ImproperlyConfigured(
+            f"{name}={size} is too small: the threads of a runner keep seven "
+            f"connections, and pages need some; use {LEAST_POOL} or more."
+        )
+    return size
 
 
 def secret_key(data_dir: Path) -> str:

@@ -112,7 +112,7 @@ POSTGRESQL = env.postgresql(
     "DATABASE_URL",
     pool={
         "min_size": 1,
-        "max_size": int(env.number("PLACET_POOL", 10)),
+        "max_size": env.pool_size("PLACET_POOL", 16),
         "timeout": 20,
     },
 )

@@ -16,6 +16,7 @@ os.environ.setdefault("PLACET_SECRET_KEY", "only-for-tests-" + "x" * 50)
 os.environ.pop("DATABASE_URL", None)
 os.environ.pop("REDIS_URL", None)
 if servers.ON_POSTGRESQL:
+    os.environ["PLACET_POOL"] = "30"  # of two runners in one process, and their tests
     os.environ["DATABASE_URL"] = servers.DATABASE_URL
 
 from config import settings as real

@@ -286,12 +286,12 @@ def test_an_undo_and_a_claim_have_one_outcome() -> None:
     def open_round() -> None:
         """Have the next call released in a moment, about which both come."""
         key = next(keys)
-        released[key] = timezone.now() + timedelta(milliseconds=10)
+        released[key] = timezone.now() + timedelta(milliseconds=30)
         decisions = Decision.objects.filter(request=requests[key])
         decisions.update(release_at=released[key])
 
     def take_back(call: Call) -> ApprovalRequest:
-        early = timedelta(milliseconds=chance.uniform(0, 8))
+        early = timedelta(milliseconds=chance.uniform(0, 25))
         wait_until(released[call.key] - early)
         return undo(requests[call.key].pk, by=reviewer)
 
