@@ -1,8 +1,8 @@
 # make demo    try it: http://127.0.0.1:8000, or another PORT=
 # make cluster try it as five processes, on a PostgreSQL and a Redis: DATABASE_URL=
 #              and REDIS_URL=; pages on PORT and the next one
-# make test    the whole test suite, browsers included; then what needs a database
-#              again on PostgreSQL (TEST_DATABASE_URL), where there is one
+# make test    the whole test suite, browsers included; what needs a database runs
+#              beside it on PostgreSQL (TEST_DATABASE_URL), where there is one
 # make check   lint, format, types, migrations, deployment settings
 # make bench   the benchmarks
 # make chaos   kill processes at every write, KILLS= a database, from SEED=
@@ -37,8 +37,7 @@ cluster: setup
 
 test: setup
 	@sh tests/ensure_chromium.sh
-	@$(BIN)/python -m pytest
-	@PLACET_TEST_ON=postgresql $(BIN)/python -m pytest
+	@sh tests/run.sh $(BIN)/python
 
 # With the demo, whose migrations and types count as well.
 check: export PLACET_DEMO = true
