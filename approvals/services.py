@@ -106,6 +106,8 @@ def decide(
         if always and isinstance(by, User):
             _make_rule(decision, by)
     announce(request, by=_shown_name(by))
+    if _ends_its_run(request):  # last: nothing about a request follows that
+        _end_run(request, by, reason)
     return request
 
 
@@ -320,12 +322,16 @@ def _settle(
     )
     if isinstance(by, Rule):
         Rule.objects.filter(pk=by.pk).update(uses=F("uses") + 1)
-    if request.kind == ApprovalRequest.Kind.UPGRADE and verdict == Verdict.REJECT:
-        _end_run(request, by, reason)
-    else:
+    if not _ends_its_run(request):
         wake(request.run_id, at=decision.release_at if hold else None)
     _audit(request, "decide", _name(by), verdict, reason, decision=str(decision.pk))
     return decision
+
+
+def _ends_its_run(request: ApprovalRequest) -> bool:
+    """Say whether it was settled that a run does not go on under changed code."""
+    is_upgrade = request.kind == ApprovalRequest.Kind.UPGRADE
+    return is_upgrade and request.status == RequestStatus.REJECTED
 
 
 def _end_run(request: ApprovalRequest, by: User | Rule | None, reason: str) -> None:

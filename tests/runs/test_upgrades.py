@@ -17,7 +17,7 @@ from runs import codec, registry, services
 from runs.engine import Agent, LeaseLost, Review, function_tool
 from runs.engine.testing import ScriptedModel, function_call
 from runs.executor import Executor
-from runs.models import Run, RunStatus, ToolExecution
+from runs.models import EventKind, Run, RunStatus, ToolExecution
 from runs.registry import RegisteredAgent
 from runs.services import lease as leases
 from runs.services import steps
@@ -452,6 +452,21 @@ async def test_to_reject_ends_the_run_and_leaves_its_conversation_usable(
         run.conversation_id, "Again?", by=None
     )
     await until_status(following, RunStatus.COMPLETED)
+
+
+async def test_nothing_is_logged_after_the_end_of_a_run_that_may_not_go_on(
+    executor: Executor, deploy: Deploy, reviewer: User
+) -> None:
+    deploy(agent(*OLD))
+    run, _ = await waiting([refund()], END)
+    deploy(agent(shop.ship))
+    await look(run)
+
+    await decide(await asked(run), "reject", reviewer)
+
+    last = await run.events.order_by("seq").alast()
+    assert last is not None
+    assert (last.kind, last.data["status"]) == (EventKind.STATUS, RunStatus.FAILED)
 
 
 async def test_a_resumed_run_is_asked_about_again(
