@@ -12,6 +12,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from runs.engine import (
@@ -34,6 +35,11 @@ from .plans import BROKEN, KEY, planned, read_plan
 
 DONE = "done"
 LOOK_S = 0.005
+HELD_FOR = timedelta(seconds=0.4)
+OPEN_FOR = timedelta(seconds=0.4)
+
+code = 1
+"""Which code of the agents this process has."""
 
 
 class Planned(Model):
@@ -88,6 +94,7 @@ def _happen(ctx: ToolContext[Any], **arguments: Any) -> str:
         run=ctx.context["run"],
         key=ctx.idempotency_key,
         arguments=arguments,
+        code=code,
     )
     kills.in_body(ctx.tool_name, "after")
     return f"{ctx.tool_name} {json.dumps(arguments)}"
@@ -108,6 +115,18 @@ async def put(ctx: ToolContext[Any], ref: str) -> str:
 @function_tool(needs_approval=True, review=Review(approvals=2))
 async def close(ctx: ToolContext[Any], ref: str) -> str:
     """Close something: two people are asked."""
+    return _happen(ctx, ref=ref)
+
+
+@function_tool(needs_approval=True, review=Review(hold=HELD_FOR))
+async def wire(ctx: ToolContext[Any], ref: str) -> str:
+    """Send money: a verdict on it can be undone for a moment."""
+    return _happen(ctx, ref=ref)
+
+
+@function_tool(needs_approval=True, review=Review(expires_after=OPEN_FOR))
+async def offer(ctx: ToolContext[Any], ref: str) -> str:
+    """Make an offer that holds for a moment: asked about in time, or never made."""
     return _happen(ctx, ref=ref)
 
 
@@ -135,7 +154,7 @@ async def hold(ctx: ToolContext[Any], ref: str) -> str:
 
 
 MODEL = Planned()
-TOOLS = [pay, put, close, send, look, hold]
+TOOLS = [pay, put, close, wire, offer, send, look, hold]
 clerk = Agent[Any](name="Clerk", tools=[*TOOLS], model=MODEL)
 closer = Agent[Any](name="Closer", tools=[*TOOLS], model=MODEL)
 
@@ -150,3 +169,22 @@ chaos = Agent[Any](
     model=MODEL,
 )
 register(chaos, key=KEY)
+
+
+@function_tool(
+    name_override="pay",
+    needs_approval=True,
+    review=Review(risk="high"),
+    strict_mode=False,
+)
+async def pay_in_cents(ctx: ToolContext[Any], ref: str, eur: float) -> str:
+    """Pay, by newer code: of other parameters, so that it is another tool."""
+    return _happen(ctx, ref=ref, eur=eur)
+
+
+def deploy() -> None:
+    """Have newer code in this process from here on, as after a deployment."""
+    global code
+    code = 2
+    for agent in (chaos, clerk, closer):
+        agent.tools = [pay_in_cents if tool is pay else tool for tool in agent.tools]

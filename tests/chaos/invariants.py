@@ -36,6 +36,8 @@ from . import journal, plans
 from .web import Web
 
 Line = dict[str, Any]
+DENIED = (RequestStatus.REJECTED, RequestStatus.EXPIRED)
+WITHDRAWN = (RequestStatus.SUPERSEDED, RequestStatus.UNDONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +130,10 @@ def ends_once(told: Told) -> Iterator[str]:
 
 
 def ends_as_it_may(told: Told) -> Iterator[str]:
-    """Only a broken model fails a run, and only a stop cancels one."""
+    """Only a broken model or a person fails a run, and only a stop cancels one."""
     run = told.run
-    if run.status == RunStatus.FAILED and plans.BROKEN not in run.error:
+    may_fail = plans.BROKEN in run.error or _was_ended(told)
+    if run.status == RunStatus.FAILED and not may_fail:
         yield f"it failed: {run.error}"
     if (run.status == RunStatus.CANCELLED) != (run.stop_requested_at is not None):
         yield f"it is {run.status}, stop requested at {run.stop_requested_at}"
@@ -300,12 +303,54 @@ def decisions_have_their_effect(told: Told) -> Iterator[str]:
             started = key in told.executions or key in frames
             if (request.status == RequestStatus.APPROVED) != started:
                 yield f"{key} is {request.status}; started: {started}"
-            if request.status == RequestStatus.REJECTED and effects.get(key):
-                yield f"{key} was rejected and has happened"
+            if request.status in DENIED and effects.get(key):
+                yield f"{key} is {request.status} and has happened"
         elif request.status == RequestStatus.ANSWERED:
             said = str(outputs.get(key, {}).get("raw", {}).get("output"))
             if request.decision.output not in said:
                 yield f"{key} was answered, and the model is told {said!r}"
+
+
+def expires_in_time(told: Told) -> Iterator[str]:
+    """Nobody's decisions reject, and no sooner than a request's time is over."""
+    for decision in told.decisions:
+        request = decision.request
+        if (request.status == RequestStatus.EXPIRED) != _is_nobodys(decision):
+            yield f"{request.call_key} is {request.status}, decided by {decision.actor}"
+        if not _is_nobodys(decision):
+            continue
+        in_time = request.expires_at and decision.created_at >= request.expires_at
+        if decision.verdict != Verdict.REJECT or not in_time:
+            yield f"nobody has decided {request.call_key}: {decision.verdict}"
+
+
+def nothing_was_undone_too_late(told: Told) -> Iterator[str]:
+    """No call has started under a verdict that was undone, or could still be."""
+    permits = {decision.pk: decision for decision in told.decisions}
+    for key, execution in told.executions.items():
+        permit = permits.get(execution.permitted_by) if execution.permitted_by else None
+        if permit is None:
+            continue
+        if permit.request.status == RequestStatus.UNDONE:
+            yield f"{key} ran under a verdict that was undone"
+        if execution.started_at < permit.release_at:
+            yield f"{key} started before its verdict was released"
+
+
+def changed_code_was_let_go_on(told: Told) -> Iterator[str]:
+    """A run has effects of newer code, after some of older, with a go-ahead alone."""
+    newer = [effect["at"] for effect in told.effects if effect["code"] > 1]
+    older = [effect["at"] for effect in told.effects if effect["code"] == 1]
+    if not newer or not older or min(older) > min(newer):
+        return
+    approved = [
+        decision.created_at.timestamp()
+        for decision in told.decisions
+        if decision.request.kind == ApprovalRequest.Kind.UPGRADE
+        and decision.verdict == Verdict.APPROVE
+    ]
+    if not approved or min(approved) > min(newer):
+        yield "it went on under changed code, and nobody had said so"
 
 
 def stop_was_final(told: Told) -> Iterator[str]:
@@ -333,6 +378,9 @@ OF_A_RUN = (
     effects_happen_once,
     outcomes_are_true,
     decisions_have_their_effect,
+    expires_in_time,
+    nothing_was_undone_too_late,
+    changed_code_was_let_go_on,
     stop_was_final,
 )
 
@@ -347,14 +395,27 @@ def _effects_by_call(told: Told) -> dict[str, list[Line]]:
 def _permits(told: Told, key: str, *, gated: bool) -> list[float]:
     """Return when the call was permitted to have an effect, once for each time."""
     approvals = [
-        decision.created_at.timestamp()
+        decision.release_at.timestamp()
         for decision in told.decisions
         if decision.request.call_key == key
         and decision.verdict == Verdict.APPROVE
-        # Its run ended before it was used; resumed, the run asks anew.
-        and decision.request.status != RequestStatus.SUPERSEDED
+        # Taken back; or its run ended, or its code changed, before it was used.
+        and decision.request.status not in WITHDRAWN
     ]
     return approvals if gated else [0.0, *approvals]
+
+
+def _is_nobodys(decision: Decision) -> bool:
+    return decision.actor_id is None and decision.rule_id is None
+
+
+def _was_ended(told: Told) -> bool:
+    """Say whether a person did not let the run go on under changed code."""
+    return any(
+        decision.request.kind == ApprovalRequest.Kind.UPGRADE
+        and decision.verdict == Verdict.REJECT
+        for decision in told.decisions
+    )
 
 
 def _answered(told: Told, key: str) -> bool:
@@ -370,6 +431,15 @@ def _key(event: RunEvent, data: Line) -> str:
 
 
 # What somebody was told
+
+
+def _is_undone(ack: Line) -> Iterator[str]:
+    request = ApprovalRequest.objects.get(pk=ack["request"])
+    if request.status != RequestStatus.UNDONE:
+        yield f"the verdict on {request.pk} was undone, and it is {request.status}"
+    again = ApprovalRequest.objects.filter(pk=ack["after"])
+    if not again.filter(call_key=request.call_key).exists():
+        yield f"nobody is asked again about {request.pk}, which was undone"
 
 
 def _acknowledged() -> Iterator[str]:
@@ -435,6 +505,7 @@ def _says(run: Run, text: str) -> bool:
 
 _OF_AN_ACK = {
     "decide": _is_decided,
+    "undo": _is_undone,
     "start": _is_started,
     "say": _is_said,
     "deliver": _is_delivered,

@@ -13,6 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from django.db import OperationalError
+
 from runs import transactions
 
 from . import journal
@@ -42,7 +44,12 @@ class Watch:
         self.child = child
         self.rule = rule
         self.seen: Counter[tuple[str, str]] = Counter()
+        self._refused: set[str] = set()
         self._lock = threading.Lock()
+
+    def refuse_once(self, write: str) -> None:
+        """Have the next commit of `write` fail, as with a database that goes away."""
+        self._refused.add(write)
 
     def __call__(self, when: str, writes: tuple[str, ...]) -> None:
         with self._lock:
@@ -54,6 +61,9 @@ class Watch:
                     nth=self.seen[when, name],
                 ):
                     self._die(when, writes)
+            if refused := self._refused & {*writes}:
+                self._refused -= refused
+                raise OperationalError(f"Refused: {', '.join(refused)}")
 
     def _die(self, when: str, writes: tuple[str, ...]) -> None:
         journal.tell("marks", child=self.child, when=when, writes=writes)

@@ -7,9 +7,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 KEY = "chaos"
-GATED = {"pay", "put", "close"}
+GATED = {"pay", "put", "close", "wire", "offer"}
 IDEMPOTENT = {"put", "look"}
-TOOLS = {"pay", "put", "close", "send", "look", "hold"}
+TOOLS = {*GATED, "send", "look", "hold"}
+TOOLS_OF_A_STORM = (
+    "pay",
+    "pay",
+    "put",
+    "send",
+    "send",
+    "look",
+    "close",
+    "wire",
+    "offer",
+)
 HANDOFF = "transfer_to_closer"
 BROKEN = "broken"
 

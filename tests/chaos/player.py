@@ -6,7 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from . import invariants, journal
+from . import agents, invariants, journal
 from .runners import beside_runners, with_connection
 from .scenarios import Scenario
 from .web import Restless, Web
@@ -24,6 +24,8 @@ def rescue(
     scenario: Scenario, web: Web, report: Path, *, paused: frozenset[int] = frozenset()
 ) -> None:
     """Let the world go on after a kill until it rests, and report what is wrong."""
+    if scenario.deploys:
+        agents.deploy()
     journal.set_sign("every gate")
     wrong: list[str] = []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,21 +18,25 @@ from functools import partial
 from django.conf import settings
 from django.utils import timezone
 
+from approvals.errors import DecisionError
+from approvals.models import ApprovalRequest, RequestStatus
 from runs.journal import gated_calls, open_calls
 from runs.loading import load
-from runs.models import RunStatus
+from runs.models import RunStatus, ToolExecution
 from runs.services import lease as leases
 from runs.services import saved_states, steps
 from runs.services.prune import prune_states
 from runs.services.record import open_conversation
 from runs.webhooks import sources
 
-from . import journal, kills, plans
+from . import agents, journal, kills, plans
 from .plans import Calls
 from .runners import beside_runners
 from .web import OPERATOR, Web, source
 
 Story = Callable[[Web], None]
+Kind = ApprovalRequest.Kind
+FINISHED = ToolExecution.FINISHED
 
 
 def _nothing(web: Web) -> None:
@@ -46,15 +51,25 @@ class Scenario:
     """What has happened when the runners start."""
     again: Story = _nothing
     """What is done once more after a kill."""
+    deploys: bool = False
+    """Whether whoever comes after a kill has newer code."""
 
 
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(before: Story = _nothing, again: Story = _nothing) -> Callable[..., Story]:
+def scenario(
+    before: Story = _nothing, again: Story = _nothing, *, deploys: bool = False
+) -> Callable[..., Story]:
     def add(story: Story) -> Story:
-        name = story.__name__.removeprefix("_")
-        SCENARIOS.append(Scenario(name=name, story=story, before=before, again=again))
+        told = Scenario(
+            name=story.__name__.removeprefix("_"),
+            story=story,
+            before=before,
+            again=again,
+            deploys=deploys,
+        )
+        SCENARIOS.append(told)
         return story
 
     return add
@@ -222,6 +237,100 @@ def _taken_and_left(web: Web) -> None:
 
 @scenario(before=_taken_and_left)
 def taken_and_left(web: Web) -> None:
+    web.to_rest()
+
+
+@scenario()
+def held_and_released(web: Web) -> None:
+    """Verdicts that count after a while: of a run at work, and of one that waits."""
+    run = web.start([("hold", {"ref": "{}a"}), ("wire", {"ref": "{}b"})])
+    ref = f"{web.name}-1a"
+    web.until_begun(ref)
+    web.decide(web.until_asked(run, Kind.APPROVAL))
+    outcome = run.executions.filter(call_key="0.0.1", status__in=FINISHED)
+    rejected = run.requests.filter(status=RequestStatus.REJECTED)
+    web.until(lambda: outcome.exists() or rejected.exists(), "the held verdict")
+    journal.set_sign(ref)
+    web.start([("wire", {"ref": "{}c"})])
+    web.to_rest()
+
+
+@scenario()
+def undone(web: Web) -> None:
+    """A verdict is taken back before it counts, and given again."""
+    run = web.start([("wire", {"ref": "{}a"})])
+    request = web.until_asked(run, Kind.APPROVAL)
+    web.until_status(run, RunStatus.WAITING)
+    web.decide(request)
+    with suppress(DecisionError):  # too late, on a machine that stood still
+        web.undo(request)
+    web.to_rest()
+
+
+def _time_goes_by(web: Web) -> None:
+    """Let what is due expire: a process that is back gives people a minute more."""
+
+    def is_over() -> bool:
+        web.expire()
+        for request in web.pending():
+            if request.expires_at is None:  # whether a call has happened
+                web.decide(request)
+        return not web.restless()
+
+    web.until(is_over, "the end of what nobody decides")
+
+
+@scenario(again=_time_goes_by)
+def expired(web: Web) -> None:
+    """Nobody decides in time, and the sweeper sees it."""
+    run = web.start([("offer", {"ref": "{}a"}), ("send", {"ref": "{}b"})])
+    web.until_status(run, RunStatus.COMPLETED)
+
+
+def _code_changes(web: Web) -> None:
+    """Have runs of older code: one was approved, one asks already, one never began."""
+    waiting = [web.start([("pay", {"ref": "{}a", "eur": 1})]) for _ in range(2)]
+
+    def until_all_wait() -> None:
+        for run in waiting:
+            web.until_status(run, RunStatus.WAITING)
+
+    asyncio.run(beside_runners(until_all_wait))
+    web.decide(web.until_asked(waiting[0], Kind.APPROVAL))
+    agents.deploy()
+
+    def until_asked() -> None:
+        web.until_asked(waiting[0], Kind.UPGRADE)
+
+    asyncio.run(beside_runners(until_asked))
+    web.decide(web.until_asked(waiting[1], Kind.APPROVAL))
+
+
+@scenario(before=_code_changes, deploys=True)
+def code_changed(web: Web) -> None:
+    web.to_rest()
+
+
+def _begins_under_newer_code(web: Web) -> None:
+    web.start([("send", {"ref": "{}a"})])
+    agents.deploy()
+
+
+@scenario(before=_begins_under_newer_code, deploys=True)
+def code_changed_before_it_began(web: Web) -> None:
+    web.to_rest()
+
+
+@scenario()
+def lost_its_database(web: Web) -> None:
+    """A step cannot be stored: the run is given up, and taken up where it stands."""
+    run = web.start([("hold", {"ref": "{}a"})], [("pay", {"ref": "{}b", "eur": 1})])
+    ref = f"{web.name}-1a"
+    web.until_begun(ref)
+    asked = "runs.services.steps.append_step"
+    kills.watch.refuse_once(asked)
+    journal.set_sign(ref)
+    web.until_status(run, RunStatus.WAITING)
     web.to_rest()
 
 

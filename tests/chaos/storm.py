@@ -26,7 +26,7 @@ from approvals.errors import DecisionError
 from runs.errors import RunError
 from runs.models import OPEN_STATUSES, Run, RunStatus
 
-from . import databases, journal, kills, plans, player
+from . import agents, databases, journal, kills, plans, player
 from .family import KILLED, Child, fork
 from .kills import ANYWHERE, BODY, MOMENTS, Rule
 from .report import Report
@@ -68,6 +68,8 @@ class Storm:
         self._since = time.time()
         self._fates: dict[str, Fate] = {}
         self._drop_at = 0.0
+        self._deploys_at = 0.0
+        """At how many kills children begin to have newer code; some have the older."""
         journal.keep_in(folder / STORM)
 
     def run(self, count: int) -> None:
@@ -75,6 +77,7 @@ class Storm:
         if count <= 0:
             return
         target = self._report.kills + count
+        self._deploys_at = self._report.kills + count / 2
         deadline = time.monotonic() + 30 + SECONDS_A_KILL * count
         while self._report.kills < target:
             if time.monotonic() > deadline:
@@ -105,8 +108,11 @@ class Storm:
         machine = self._folder / f"machine-{self._chance.randrange(MACHINES)}"
         job = self._web if place == WEB else self._work
         seed = self._chance.random()
+        is_newer = self._report.kills > self._deploys_at
 
         def live() -> None:
+            if is_newer:
+                agents.deploy()
             kills.set_watch(name, rule)
             settings.DATA_DIR = machine  # who is alive is told apart by machine
             job(name, seed)
@@ -170,7 +176,7 @@ class Storm:
 
     def _calm(self) -> None:
         told = self._folder / "calm.json"
-        nothing = Scenario(name=STORM, story=lambda web: None)
+        nothing = Scenario(name=STORM, story=lambda web: None, deploys=True)
         web = partial(Web, "calm", seed=self._seed, since=self._since, leaves=True)
         paused = frozenset(self._report.paused)
         child = fork(
@@ -207,7 +213,7 @@ def _lost_its_database(child: Child) -> bool:
 
 
 class People:
-    """Everybody at once: they start, decide, say, stop, and take runs from workers."""
+    """Everybody at once: they start, decide, undo, say, stop, and re-queue runs."""
 
     def __init__(self, web: Web, chance: random.Random) -> None:
         self._web = web
@@ -223,6 +229,7 @@ class People:
             (0.05, self._stop),
             (0.05, self._requeue),
             (0.30, self._resume),
+            (0.10, self._undo),
         ):
             if self._chance.random() < chance:
                 deed()
@@ -260,6 +267,10 @@ class People:
         if run := self._any(RunStatus.FAILED):
             self._web.resume(run)
 
+    def _undo(self) -> None:
+        if held := self._web.held():
+            self._web.undo(self._chance.choice(held))
+
     def _any(self, *statuses: RunStatus) -> Run | None:
         found: list[UUID] = list(
             self._web.runs().filter(status__in=statuses).values_list("pk", flat=True)
@@ -273,9 +284,7 @@ class People:
     def _calls(self, at: str, depth: int) -> Iterator[tuple[str, dict[str, object]]]:
         for number in range(self._chance.randint(1, 3)):
             ref = f"{{}}-{at}-{number}"
-            tool = self._chance.choice(
-                ["pay", "pay", "put", "send", "send", "look", "close", "delegate"]
-            )
+            tool = self._chance.choice([*plans.TOOLS_OF_A_STORM, "delegate"])
             if tool == "delegate":
                 if depth == 0:
                     inner = list(self._calls(f"{at}-{number}", depth=1))

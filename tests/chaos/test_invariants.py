@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from approvals.models import AuditEntry, Decision, Vote
 from runs.executor import Executor
@@ -131,6 +133,33 @@ def reject_after_all(run: Run) -> None:
     run.requests.update(status="rejected")
 
 
+def undo_after_all(run: Run) -> None:
+    run.requests.update(status="undone")
+
+
+def release_later(run: Run) -> None:
+    later = timezone.now() + timedelta(hours=1)
+    Decision.objects.filter(request__run=run).update(release_at=later)
+
+
+def expire_after_all(run: Run) -> None:
+    run.requests.update(status="expired")
+
+
+def decide_by_nobody(run: Run) -> None:
+    Decision.objects.filter(request__run=run).update(actor=None)
+    run.requests.update(status="expired", expires_at=timezone.now())
+
+
+def change_the_code(run: Run) -> None:
+    again("effects", code=2)
+
+
+def lose_an_undoing(run: Run) -> None:
+    ids = {"request": str(run.requests.get().pk), "after": "0" * 32}
+    journal.tell("acks", what="undo", run=str(run.pk), **ids)
+
+
 def stop_and_end_otherwise(run: Run) -> None:
     journal.tell("acks", what="stop", run=str(run.pk))
 
@@ -164,7 +193,14 @@ def lose_the_run(run: Run) -> None:
         (change_the_digest, "0.0.0 ran on an approval of something else"),
         (send_twice, "send 0.0.1 had effect 2 of 1 permitted"),
         (send_never, "0.0.1 is recorded as succeeded, and never happened"),
-        (reject_after_all, "0.0.0 was rejected and has happened"),
+        (reject_after_all, "0.0.0 is rejected and has happened"),
+        (undo_after_all, "0.0.0 ran under a verdict that was undone"),
+        (release_later, "0.0.0 started before its verdict was released"),
+        (expire_after_all, "0.0.0 is expired, decided by ada"),
+        (decide_by_nobody, "nobody has decided 0.0.0: approve"),
+        (change_the_code, "it went on under changed code, and nobody had said so"),
+        (lose_an_undoing, "was undone, and it is approved"),
+        (lose_an_undoing, "nobody is asked again about"),
         (stop_and_end_otherwise, "it was stopped, and is completed"),
         (ask_again, "the model was asked 1 times for a stored answer"),
         (lose_the_run, f"run {'0' * 32} is lost"),

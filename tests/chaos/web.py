@@ -10,16 +10,22 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from approvals import services as desk
 from approvals.errors import DecisionError
-from approvals.models import ApprovalRequest, RequestStatus, Verdict
+from approvals.models import (
+    DECIDED_STATUSES,
+    ApprovalRequest,
+    RequestStatus,
+    Verdict,
+)
 from approvals.policies import why_not_always
 from runs import services
 from runs.models import OPEN_STATUSES, Conversation, Run, RunStatus, WebhookSource
@@ -34,6 +40,8 @@ REVIEWERS = ("ada", "cyd")
 OPERATOR = "bob"
 LOOK_S = 0.02
 REST_S = 60.0
+LATE = timedelta(seconds=2)
+"""How long people who let a request expire wait for that before they decide it."""
 OUTPUT = "A person saw that it happened."
 
 
@@ -114,17 +122,31 @@ class Web:
     def review(self) -> None:
         """Decide once what waits, as the seed will have it."""
         for request in self.pending():
-            if not self.is_left(request):
+            if not self.is_left(request) and not self.lets_expire(request):
                 self.decide(request)
+
+    def undo(self, request: ApprovalRequest) -> None:
+        """Take the verdict on a request back. Raises DecisionError when too late."""
+        name = REVIEWERS[-1]
+        after = desk.undo(request.pk, by=self.person(name))
+        told = {"request": str(request.pk), "after": str(after.pk), "by": name}
+        journal.tell("acks", what="undo", run=str(request.run_id), **told)
+
+    def expire(self) -> None:
+        """Let requests expire, as a process does that has been up all the time."""
+        desk.expire_due(timezone.now(), up_since=self.began)
 
     # Looking
 
     def person(self, name: str) -> User:
         return self._people[name]
 
+    @property
+    def began(self) -> datetime:
+        return datetime.fromtimestamp(self.since, tz=UTC)
+
     def runs(self) -> QuerySet[Run]:
-        began = datetime.fromtimestamp(self.since, tz=UTC)
-        return Run.objects.filter(created_at__gte=began)
+        return Run.objects.filter(created_at__gte=self.began)
 
     def pending(self) -> list[ApprovalRequest]:
         requests = ApprovalRequest.objects.filter(
@@ -134,7 +156,31 @@ class Web:
 
     def is_left(self, request: ApprovalRequest) -> bool:
         """Say whether nobody ever decides it: the run waits for good."""
+        if request.expires_at is not None:
+            return False
         return self._leaves and self._chance(request, "left").random() < 0.05
+
+    def lets_expire(self, request: ApprovalRequest) -> bool:
+        """Say whether nobody decides it before its time is over, and a while after."""
+        if request.expires_at is None or timezone.now() > request.expires_at + LATE:
+            return False
+        return self._leaves and self._chance(request, "expires").random() < 0.5
+
+    def held(self) -> list[ApprovalRequest]:
+        """Return what is decided, and can be undone still."""
+        return list(
+            ApprovalRequest.objects.filter(
+                run__in=self.runs(),
+                status__in=DECIDED_STATUSES,
+                decision__release_at__gt=timezone.now(),
+            ).order_by("id")
+        )
+
+    def until_asked(self, run: Run, kind: ApprovalRequest.Kind) -> ApprovalRequest:
+        """Return the question of that kind about the run, once it is open."""
+        asked = run.requests.filter(kind=kind, status=RequestStatus.PENDING)
+        found: ApprovalRequest = self.until(asked.first, f"{kind} of run {run.pk}")
+        return found
 
     def until(self, claim: Callable[[], Any], what: str) -> Any:
         """Return what `claim` gives once it gives something. Raises Restless."""
