@@ -233,10 +233,16 @@ class RunFeed(Feed):
     async def _read_from(self, after: int) -> Step | None:
         reading = self._reading.get(after)
         if reading is None:
-            reading = asyncio.create_task(self._read(after))
+            reading = asyncio.create_task(self._read_once(after))
             self._reading[after] = reading
-            reading.add_done_callback(lambda _: self._reading.pop(after))
         return await asyncio.shield(reading)
+
+    async def _read_once(self, after: int) -> Step | None:
+        try:
+            return await self._read(after)
+        finally:
+            # Before anybody it woke can ask: they are to read anew, not get this again.
+            del self._reading[after]
 
     async def _read(self, after: int) -> Step | None:
         people = [(viewer.user, viewer.standing) for viewer in self.viewers]
@@ -245,9 +251,12 @@ class RunFeed(Feed):
         self.run, self.settled, step = await load(after, people)
         if step is not None:
             self._keep(step)
-        if self.run is None or self.run.last_seq > self.head:
-            self.head = self.run.last_seq if self.run else self.head
+        reached = step.last_seq if step is not None else after
+        if self.run is None or reached > self.head:
+            self.head = max(self.head, reached)
             self.wake()
+        if self.run is not None and self.run.last_seq > reached >= self.head:
+            self.poke()  # committed between the reading of its rows and of the run
         return step
 
     def _load(

@@ -325,3 +325,29 @@ async def test_the_queue_is_read_once_for_readers_of_the_same_rights(
     assert (len(read), len(rendered)) == (1, 1)
     for socket in sockets:
         await socket.disconnect()
+
+
+async def test_a_row_that_is_committed_while_its_log_is_read_is_not_left_behind(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's row said that there was more, and nobody read it any more."""
+    [ada] = await people("ada")
+    run = await sync_to_async(make_run)()
+    await sync_to_async(say)(run, "one")
+    opened = await watching(run, ada)
+    [(socket, page)] = opened
+    await page.read_to(socket, 1)
+    changes = timeline.changes
+    late = iter(["two"])
+
+    def and_then_commit(*args: Any, **kwargs: Any) -> Any:
+        found = changes(*args, **kwargs)
+        for text in late:
+            say(run, text, pokes=False)
+        return found
+
+    monkeypatch.setattr(timeline, "changes", and_then_commit)
+    await sync_to_async(poke)(run_topic(run.pk))
+
+    await page.read_to(socket, 2)
+    await leave(*opened)
