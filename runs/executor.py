@@ -12,17 +12,15 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import DatabaseError
 
 from . import dispatch
 from .db import Database
@@ -46,6 +44,7 @@ from .engine.cancel import cancel_all
 from .engine.loop.answer import text_of_output
 from .engine.models import close_clients
 from .errors import RunError
+from .heartbeat import Heartbeat
 from .journal import (
     DurableGate,
     DurableJournal,
@@ -58,7 +57,7 @@ from .loading import LoadedRun, load
 from .models import RunStatus
 from .presence import Presence
 from .services import lease as leases
-from .services import steps, upgrade, workers
+from .services import steps, upgrade
 from .services.lease import Lease
 from .sweeper import Sweeper
 
@@ -68,9 +67,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-RENEW_TRIES, RENEW_AGAIN_S = 5, 0.05
-# A loop that has not ticked for this long drives nothing: its leases may go.
-LOOP_SILENCE = timedelta(seconds=20)
 
 
 @dataclass(eq=False)
@@ -502,57 +498,3 @@ async def _show(run_id: UUID, streaming: RunResultStreaming[Any]) -> None:
                 await sender.text(turn, attempt, event.data.delta)
     finally:
         await sender.close()
-
-
-class Heartbeat(threading.Thread):
-    """Renews this process's leases for as long as its loop is alive.
-
-    A thread, so that a loop that is merely busy keeps its runs.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        super().__init__(name="runs-heartbeat", daemon=True)
-        self._executor = executor
-        self._end = threading.Event()
-        self.tick()
-
-    def tick(self) -> None:
-        """Say that the loop is alive; called from the loop."""
-        self._ticked = time.monotonic()
-
-    def stop(self) -> None:
-        self._end.set()
-        self.join()
-
-    def run(self) -> None:
-        every_s = settings.PLACET_LEASE.total_seconds() / 3
-        self._try(self._enter)
-        while not self._end.wait(every_s):
-            silent_s = time.monotonic() - self._ticked
-            if silent_s <= LOOP_SILENCE.total_seconds():
-                self._try(self._beat)
-        self._try(partial(workers.leave, self._executor.name))
-        connections.close_all()
-
-    def _enter(self) -> None:
-        executor = self._executor
-        workers.enter(executor.name, concurrency=executor.concurrency)
-
-    def _beat(self) -> None:
-        self._renew()
-        if not workers.beat(self._executor.name):
-            self._enter()
-
-    def _renew(self) -> None:
-        """Renew every lease; a row that is being written is free again in a moment."""
-        left = self._executor.held_runs
-        for _ in range(RENEW_TRIES):
-            left = leases.renew(self._executor.name, left)
-            if not left or self._end.wait(RENEW_AGAIN_S):
-                return
-
-    def _try(self, told: Callable[[], None]) -> None:
-        try:
-            told()
-        except DatabaseError:
-            logger.exception("The heartbeat could not reach the database")

@@ -288,7 +288,7 @@ async def test_a_lease_is_renewed_while_a_tool_takes_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leases, "renew", fails_once(leases.renew))
-    monkeypatch.setattr("runs.executor.LOOP_SILENCE", SHORT)
+    monkeypatch.setattr("runs.heartbeat.LOOP_SILENCE", SHORT)
     monkeypatch.setattr("runs.executor.TICK_S", SHORT.total_seconds() / 10)
     release = effects.hold("ship")
     script([ship()], END)
@@ -319,7 +319,7 @@ async def test_a_loop_that_does_not_tick_loses_its_leases(
     run = await begin()
     await until(lambda: effects == ["ship 1"], "the effect")
 
-    monkeypatch.setattr("runs.executor.LOOP_SILENCE", timedelta(0))
+    monkeypatch.setattr("runs.heartbeat.LOOP_SILENCE", timedelta(0))
     for helper in executor_of_short_leases._helpers:
         helper.cancel()
 
