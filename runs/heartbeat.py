@@ -1,8 +1,8 @@
 """Keeps a process's leases for as long as its loop is alive, and says that it lives.
 
-A thread with a connection of its own: a loop that is merely busy keeps its runs. What it
-writes is late at worst: a lease that runs out is taken by another process, and the epoch
-refuses what the first one still writes.
+A thread with a connection of its own: a loop that is merely busy keeps its runs. What
+it writes is late at worst: a lease that runs out is taken by another process, and the
+epoch refuses what the first one still writes.
 """
 
 from __future__ import annotations
