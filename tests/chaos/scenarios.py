@@ -244,14 +244,16 @@ def taken_and_left(web: Web) -> None:
 def held_and_released(web: Web) -> None:
     """Verdicts that count after a while: of a run at work, and of one that waits."""
     run = web.start([("hold", {"ref": "{}a"}), ("wire", {"ref": "{}b"})])
+    waiting = web.start([("wire", {"ref": "{}c"})])
     ref = f"{web.name}-1a"
     web.until_begun(ref)
-    web.decide(web.until_asked(run, Kind.APPROVAL))
+    web.until_status(waiting, RunStatus.WAITING)
+    for each in (waiting, run):
+        web.decide(web.until_asked(each, Kind.APPROVAL))
     outcome = run.executions.filter(call_key="0.0.1", status__in=FINISHED)
     rejected = run.requests.filter(status=RequestStatus.REJECTED)
     web.until(lambda: outcome.exists() or rejected.exists(), "the held verdict")
     journal.set_sign(ref)
-    web.start([("wire", {"ref": "{}c"})])
     web.to_rest()
 
 

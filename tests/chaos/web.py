@@ -38,7 +38,7 @@ from .plans import Calls
 
 REVIEWERS = ("ada", "cyd")
 OPERATOR = "bob"
-LOOK_S = 0.02
+LOOK_S = 0.03
 REST_S = 60.0
 LATE = timedelta(seconds=2)
 """How long people who let a request expire wait for that before they decide it."""
