@@ -44,12 +44,13 @@ class Watch:
         self.child = child
         self.rule = rule
         self.seen: Counter[tuple[str, str]] = Counter()
-        self._refused: set[str] = set()
+        self.refuses: set[str] = set()
+        """Writes of which one more commit is to fail."""
         self._lock = threading.Lock()
 
     def refuse_once(self, write: str) -> None:
         """Have the next commit of `write` fail, as with a database that goes away."""
-        self._refused.add(write)
+        self.refuses.add(write)
 
     def __call__(self, when: str, writes: tuple[str, ...]) -> None:
         with self._lock:
@@ -61,8 +62,8 @@ class Watch:
                     nth=self.seen[when, name],
                 ):
                     self._die(when, writes)
-            if refused := self._refused & {*writes}:
-                self._refused -= refused
+            if refused := self.refuses & {*writes}:
+                self.refuses -= refused
                 raise OperationalError(f"Refused: {', '.join(refused)}")
 
     def _die(self, when: str, writes: tuple[str, ...]) -> None:

@@ -325,13 +325,21 @@ def code_changed_before_it_began(web: Web) -> None:
 
 @scenario()
 def lost_its_database(web: Web) -> None:
-    """A step cannot be stored: the run is given up, and taken up where it stands."""
-    run = web.start([("hold", {"ref": "{}a"})], [("pay", {"ref": "{}b", "eur": 1})])
-    ref = f"{web.name}-1a"
-    web.until_begun(ref)
-    asked = "runs.services.steps.append_step"
-    kills.watch.refuse_once(asked)
-    journal.set_sign(ref)
+    """A step cannot be stored, and a call beside it ends later.
+
+    The run is given up, and taken up where it stands.
+    """
+    inner = plans.plan(
+        "{}-inner", [("hold", {"ref": "{}a"})], [("pay", {"ref": "{}b", "eur": 1})]
+    )
+    run = web.start([("delegate", {"input": inner}), ("hold", {"ref": "{}c"})])
+    refs = [f"{web.name}-1a", f"{web.name}-1c"]
+    for ref in refs:
+        web.until_begun(ref)
+    kills.watch.refuse_once("runs.services.steps.append_step")
+    journal.set_sign(refs[0])
+    web.until(lambda: not kills.watch.refuses, "the step that cannot be stored")
+    journal.set_sign(refs[1])
     web.until_status(run, RunStatus.WAITING)
     web.to_rest()
 
