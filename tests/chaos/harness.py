@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connection
@@ -19,6 +20,7 @@ from django.utils import timezone
 from approvals.models import Decision
 from runs import registry
 from runs.engine import Runner, RunState
+from runs.gate import gate
 from runs.models import Run, RunEvent, WebhookSource
 from runs.transactions import WRITES
 from runs.webhooks.sources import make_secret
@@ -42,6 +44,9 @@ def run(folder: Path, kills: int, seed: int, story: str = "") -> Report:
     """
     began = time.monotonic()
     journal.keep_in(folder / "warm")
+    for module in ("procrastinate.worker", settings.PLACET_DISPATCH):
+        import_module(module)
+    gate()
     asyncio.run(_warm_up())
     gc.freeze()  # a child that collects would copy all of it
     told = folder / "database.json"
