@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from approvals.models import Decision
+from approvals.models import ApprovalRequest, Decision, RequestStatus
 from runs import registry
 from runs.engine import Runner, RunState
 from runs.gate import gate
@@ -124,9 +124,15 @@ def _prepare(told: Path) -> None:
 
 
 def _counts() -> dict[str, int]:
+    requests = ApprovalRequest.objects
     return {
         "runs": Run.objects.count(),
         "decisions": Decision.objects.count(),
+        "verdicts undone": requests.filter(status=RequestStatus.UNDONE).count(),
+        "requests expired": requests.filter(status=RequestStatus.EXPIRED).count(),
+        "questions about changed code": requests.filter(
+            kind=ApprovalRequest.Kind.UPGRADE
+        ).count(),
         "rows of their logs": RunEvent.objects.count(),
         "effects of tools in the storm": len(journal.told("effects")),
     }
