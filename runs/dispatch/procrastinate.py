@@ -79,7 +79,8 @@ async def listen_for_jobs(stop: asyncio.Event) -> None:
                 "The database gives no jobs; it is asked again.", exc_info=True
             )
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), RETRY_S)
+            async with asyncio.timeout(RETRY_S):
+                await stop.wait()
 
 
 async def _work(stop: asyncio.Event) -> None:

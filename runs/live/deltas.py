@@ -79,7 +79,8 @@ class DeltaSender:
     async def _drain(self) -> None:
         while self._waiting:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), BATCH_S)
+                async with asyncio.timeout(BATCH_S):
+                    await self._hurry.wait()
             chunks, self._waiting = self._waiting, []
             for chunk in chunks:
                 await self._send(chunk)

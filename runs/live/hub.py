@@ -25,6 +25,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from runs.engine.cancel import cancel_all
 from runs.models import Run, RunStatus
 
 from . import markup
@@ -86,6 +87,7 @@ class Hub:
         self._feeds: dict[Hashable, Feed] = {}
         self._by_topic: defaultdict[str, set[Feed]] = defaultdict(set)
         self._texts: dict[str, LiveText] = {}
+        self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
         self._hurry = asyncio.Event()
         self.joined = asyncio.Event()
@@ -97,6 +99,7 @@ class Hub:
         if self._tasks:
             return
         set_home(asyncio.get_running_loop())
+        self._ending = False
         self._tasks = [
             asyncio.create_task(self._listen()),
             asyncio.create_task(self._tick()),
@@ -104,9 +107,8 @@ class Hub:
 
     async def stop(self) -> None:
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._ending = True
+        await cancel_all(tasks)
         for feed in self._feeds.values():
             feed.stop()
         set_home(None)
@@ -191,9 +193,11 @@ class Hub:
             self._texts.pop(run_id, None)
 
     async def _tick(self) -> None:
-        while True:
+        while not self._ending:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), TICK_S)
+                # Not `wait_for`, which may lose the cancellation that ends this.
+                async with asyncio.timeout(TICK_S):
+                    await self._hurry.wait()
             self._hurry.clear()
             try:
                 await self.look_around()
@@ -201,7 +205,8 @@ class Hub:
                 logger.exception("The hub could not look for news; it tries again.")
 
     async def _listen(self) -> None:
-        while True:
+        # A failure of the layer may hide the cancellation that came with it.
+        while not self._ending:
             try:
                 await self._belong()
             except Exception:
@@ -286,7 +291,8 @@ def _people(session_keys: Collection[str]) -> dict[str, tuple[User, Standing]]:
 
 
 async def _in_time(action: Any) -> Any:
-    return await asyncio.wait_for(action, LAYER_TIMEOUT_S)
+    async with asyncio.timeout(LAYER_TIMEOUT_S):
+        return await action
 
 
 async def _echo() -> None:

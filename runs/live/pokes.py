@@ -68,7 +68,8 @@ async def group_send(message: dict[str, Any]) -> None:
     if layer is None or time.monotonic() < _health.rests_until:
         return
     try:
-        await asyncio.wait_for(_send_twice(layer, message), LAYER_TIMEOUT_S)
+        async with asyncio.timeout(LAYER_TIMEOUT_S):
+            await _send_twice(layer, message)
     except Exception as error:
         _health.failed(error)
     else:

@@ -413,3 +413,23 @@ async def test_a_broken_layer_is_logged_once_and_not_raised(
     texts = [record.getMessage() for record in caplog.records]
     assert texts == ["The channel layer did not take a message."]
     assert sorted(told) == ["live.delta", "live.delta", "live.poke"]
+
+
+async def test_a_hub_ends_though_its_layer_hides_the_cancellation(hub: Hub) -> None:
+    """A layer that fails as it is cancelled raised its own error instead."""
+    other = Hub()
+
+    async def belong() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise OSError("the connection was lost") from None
+
+    other._belong = belong  # type: ignore[method-assign]  # the layer's part of it
+    await other.start()
+    tasks = list(other._tasks)
+    await asyncio.sleep(0)
+
+    await other.stop()
+
+    assert all(task.done() for task in tasks)
