@@ -27,6 +27,7 @@ from runs.services import lease as leases
 from runs.services import saved_states, steps
 from runs.services.prune import prune_states
 from runs.services.record import open_conversation
+from runs.sweeper import Sweeper
 from runs.webhooks import sources
 
 from . import agents, journal, kills, plans
@@ -213,6 +214,20 @@ def _leave_a_mark(owner: str) -> None:
 
 @scenario(before=_dead_holder)
 def holder_found_dead(web: Web) -> None:
+    web.to_rest()
+
+
+def _freed_by_a_web_process(web: Web) -> None:
+    """Have a run whose holder is gone found by a process without runners."""
+    run = web.start([("send", {"ref": "{}a"})])
+    owner = f"1-{web.name}"
+    leases.take(run.pk, owner)
+    leases.expire(owner)
+    Sweeper().look()
+
+
+@scenario(before=_freed_by_a_web_process)
+def freed_by_a_web_process(web: Web) -> None:
     web.to_rest()
 
 
