@@ -19,10 +19,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from approvals.errors import DecisionError
-from approvals.models import ApprovalRequest, RequestStatus
+from approvals.models import ApprovalRequest
 from runs.journal import gated_calls, open_calls
 from runs.loading import load
-from runs.models import RunStatus, ToolExecution
+from runs.models import RunStatus
 from runs.services import lease as leases
 from runs.services import saved_states, steps
 from runs.services.prune import prune_states
@@ -37,7 +37,6 @@ from .web import OPERATOR, Web, source
 
 Story = Callable[[Web], None]
 Kind = ApprovalRequest.Kind
-FINISHED = ToolExecution.FINISHED
 
 
 def _nothing(web: Web) -> None:
@@ -265,9 +264,8 @@ def held_and_released(web: Web) -> None:
     web.until_status(waiting, RunStatus.WAITING)
     for each in (waiting, run):
         web.decide(web.until_asked(each, Kind.APPROVAL))
-    outcome = run.executions.filter(call_key="0.0.1", status__in=FINISHED)
-    rejected = run.requests.filter(status=RequestStatus.REJECTED)
-    web.until(lambda: outcome.exists() or rejected.exists(), "the held verdict")
+    heard = ("after", "runs.services.steps.verdicts_once_held")
+    web.until(lambda: kills.watch.seen[heard], "the held verdict")
     journal.set_sign(ref)
     web.to_rest()
 
