@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from runs import codec
 
-from . import display, policies, queries, upgrades
+from . import display, policies, queries, standing, upgrades
 from .models import ApprovalRequest, RequestStatus
 
 
@@ -24,7 +24,7 @@ def card_context(card: ApprovalRequest, *, user: Any, view: str) -> dict[str, An
         "raw": arguments,
         "shown": display.arguments(arguments),
         "why_not": policies.why_not_decide(user, card) if card.is_pending else None,
-        "why_not_always": policies.why_not_always(card),
+        "why_not_always": standing.why_not_always(card),
         "known": _known(card),
         "changes": upgrades.changes_in(card),
         "servers": upgrades.servers_in(card),

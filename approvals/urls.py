@@ -1,12 +1,12 @@
 from django.urls import path
 
-from . import views
+from .views import ops, queue, requests
 
 app_name = "approvals"
 urlpatterns = [
-    path("", views.queue, name="queue"),
-    path("ops/", views.ops, name="ops"),
-    path("requests/<uuid:pk>/", views.request, name="request"),
-    path("requests/<uuid:pk>/decide/", views.decide, name="decide"),
-    path("requests/<uuid:pk>/undo/", views.undo, name="undo"),
+    path("", queue.queue, name="queue"),
+    path("ops/", ops.ops, name="ops"),
+    path("requests/<uuid:pk>/", requests.request, name="request"),
+    path("requests/<uuid:pk>/decide/", requests.decide, name="decide"),
+    path("requests/<uuid:pk>/undo/", requests.undo, name="undo"),
 ]

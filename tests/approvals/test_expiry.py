@@ -9,7 +9,6 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from approvals import services
 from approvals.models import (
     ApprovalRequest,
     AuditEntry,
@@ -17,7 +16,14 @@ from approvals.models import (
     RequestStatus,
     Vote,
 )
-from approvals.services import AlreadyDecided, NotAllowed, Stale, decide, expire_due
+from approvals.services import (
+    AlreadyDecided,
+    NotAllowed,
+    Stale,
+    decide,
+    expire_due,
+    expiry,
+)
 from runs.engine import Call, ClaimRefused, Review, VerdictKind
 from runs.models import Run, RunStatus
 from runs.services import lease as leases
@@ -241,7 +247,7 @@ def test_what_falls_due_after_the_start_expires_at_its_time() -> None:
 def test_many_expire_in_bounded_batches_and_each_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(services, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(expiry, "EXPIRED_AT_ONCE", 2)
     run, lease = held_run()
     review = Review(expires_after=HOUR)
     calls = [make_call(key=f"c{n}", call_id=f"c{n}", review=review) for n in range(3)]
@@ -255,14 +261,14 @@ def test_one_that_cannot_be_written_does_not_hold_up_the_others(
 ) -> None:
     _, _, stuck = proposed(expiring())
     _, _, other = proposed(expiring())
-    decide_one = services.decide
+    decide_one = decide
 
     def decide_or_fail(request_id: Any, **said: Any) -> ApprovalRequest:
         if request_id == stuck.pk:
             raise DatabaseError("the run is locked")
         return decide_one(request_id, **said)
 
-    monkeypatch.setattr(services, "decide", decide_or_fail)
+    monkeypatch.setattr(expiry, "decide", decide_or_fail)
 
     assert expire() == 1
     other.refresh_from_db()

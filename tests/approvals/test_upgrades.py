@@ -11,8 +11,8 @@ from django.utils import timezone
 from approvals import upgrades
 from approvals.gate import DatabaseGate
 from approvals.models import ApprovalRequest, RequestStatus, Rule
-from approvals.policies import covering_rule
 from approvals.queries import visible_requests
+from approvals.standing import covering_rule
 from runs.engine.state.definition import Difference
 from runs.models import Run, RunStatus
 from runs.upgrades import CodeChange

@@ -26,7 +26,7 @@ from approvals.models import (
     RequestStatus,
     Verdict,
 )
-from approvals.policies import why_not_always
+from approvals.standing import why_not_always
 from runs import services
 from runs.models import OPEN_STATUSES, Conversation, Run, RunStatus, WebhookSource
 from runs.services import saved_states

@@ -1,38 +1,23 @@
-"""Every write about requests and decisions. `decide` is the one door for verdicts.
-
-Page, command, admin, standing Rule and expiry come through it; nothing else writes a
-Decision. `undo` takes one back while it is held.
-"""
+"""`decide`, the one door for verdicts: nothing else writes a Decision."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import DatabaseError
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from runs import codec
-from runs.ids import new_id
-from runs.live.pokes import poke
-from runs.models import EventKind, RunStatus
-from runs.services import end, lock, record_event, wake
+from runs.models import RunStatus
+from runs.services import end, lock, wake
 from runs.transactions import write
 
-from . import audit, policies
-from .errors import (
-    AlreadyDecided,
-    DecisionError,
-    InvalidDecision,
-    NotAllowed,
-    NotUndoable,
-    Stale,
-)
-from .models import (
+from .. import policies, standing
+from ..errors import AlreadyDecided, DecisionError, InvalidDecision, NotAllowed, Stale
+from ..models import (
     STATUS_AFTER,
     ApprovalRequest,
     Decision,
@@ -41,29 +26,10 @@ from .models import (
     Verdict,
     Vote,
 )
-from .topics import QUEUE
-
-__all__ = [
-    "AlreadyDecided",
-    "DecisionError",
-    "InvalidDecision",
-    "NotAllowed",
-    "NotUndoable",
-    "Stale",
-    "announce",
-    "decide",
-    "deny_orphans",
-    "expire_due",
-    "undo",
-]
-
-logger = logging.getLogger(__name__)
+from .telling import announce, locked, name_of, record, shown_name
 
 MAX_TEXT = 4000
 CLEAN_UP = "approvals.change_approvalrequest"
-EXPIRED_AT_ONCE = 100
-RETURN_GRACE = timedelta(seconds=60)
-"""What people have, once Placet is back, for requests that fell due meanwhile."""
 ORPHANED = "An administrator closed this request, because nobody decided it."
 
 
@@ -91,11 +57,11 @@ def decide(
     Raises InvalidDecision, AlreadyDecided, Stale when `digest_seen` is not the
     request's digest, NotAllowed; ApprovalRequest.DoesNotExist.
     """
-    request = _locked(request_id)
+    request = locked(request_id)
     if not request.is_pending:
         raise _refusal(request, by, digest_seen)
     verdict = _fitting(verdict, request, output=output, always=always)
-    reason, output = _storable(reason), _storable(output)
+    reason, output = storable_text(reason), storable_text(output)
     if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
         raise _refusal(request, by, digest_seen)
     request.refresh_from_db()
@@ -105,7 +71,7 @@ def decide(
         decision = _settle(request, verdict, by, reason, output)
         if always and isinstance(by, User):
             _make_rule(decision, by)
-    announce(request, by=_shown_name(by))
+    announce(request, by=shown_name(by))
     if _ends_its_run(request):  # last: nothing about a request follows that
         _end_run(request, by, reason)
     return request
@@ -137,66 +103,17 @@ def deny_orphans(request_ids: Collection[UUID], *, by: User) -> int:
     return done
 
 
-def expire_due(now: datetime, *, up_since: datetime) -> int:
-    """Reject what nobody has decided in time, some at once; return how many.
-
-    Any process may do so at any time. What fell due before `up_since`, when this
-    process began to look, waits for RETURN_GRACE: perhaps nobody could decide it.
-    """
-    due = ApprovalRequest.objects.filter(
-        status=RequestStatus.PENDING, expires_at__lte=now
-    )
-    if now < up_since + RETURN_GRACE:
-        due = due.filter(expires_at__gte=up_since)
-    ids = due.order_by("expires_at").values_list("pk", "digest")[:EXPIRED_AT_ONCE]
-    return sum(_expire(pk, digest) for pk, digest in list(ids))
-
-
-def _expire(request_id: UUID, digest: str) -> bool:
-    try:
-        decide(request_id, verdict=Verdict.REJECT, by=None, digest_seen=digest)
-    except DecisionError:
-        return False  # someone was first
-    except DatabaseError:
-        extra = {"request_id": str(request_id)}
-        logger.exception("A request was not expired; it is tried again", extra=extra)
-        return False
-    return True
-
-
-@write
-def undo(request_id: UUID, *, by: User) -> ApprovalRequest:
-    """Take back the verdict on a request while it is held; return the one that follows.
-
-    The call is asked about anew, under a request of the next revision. A Rule made
-    with the verdict goes with it, and so does what that Rule has decided and is still
-    held. A claim and an undo both lock the run: whichever comes first stands.
-
-    Raises NotAllowed, NotUndoable; ApprovalRequest.DoesNotExist.
-    """
-    request = _locked(request_id)
-    now = timezone.now()
-    undoable = policies.undoable_by(by, request, now)
-    if not undoable.update(status=RequestStatus.UNDONE, updated_at=now):
-        raise _why_not_undone(request, by, now)
-    again = _take_back(request, by)
-    for rule in request.decision.made_rules.filter(revoked_at=None):
-        _revoke(rule, request, by, now)
-    return again
-
-
-def announce(request: ApprovalRequest, *, by: str = "") -> None:
-    """Tell run and queue that the request changed, inside the caller's transaction."""
-    payload = {"request": str(request.pk), "status": request.status, "by": by}
-    record_event(request.run_id, EventKind.REQUEST, payload, call_key=request.call_key)
-    poke(QUEUE)
-
-
-def _locked(request_id: UUID) -> ApprovalRequest:
-    """Return the request with its run locked: every writer locks the run first."""
-    run_id = ApprovalRequest.objects.values_list("run_id", flat=True).get(pk=request_id)
-    lock(run_id)
-    return ApprovalRequest.objects.select_related("run").get(pk=request_id)
+def apply_rules(request: ApprovalRequest) -> None:
+    """Let a standing Rule decide the request, if one covers it."""
+    if rule := standing.covering_rule(request):
+        decide(
+            request.pk,
+            verdict=rule.verdict,
+            by=rule,
+            digest_seen=request.digest,
+            reason=rule.reason,
+        )
+        request.refresh_from_db()
 
 
 def _fitting(
@@ -214,7 +131,7 @@ def _fitting(
         raise InvalidDecision("Only a call in doubt can be answered.", request)
     if known == Verdict.ANSWER and not output.strip():
         raise InvalidDecision("Write what the call's output was.", request)
-    if always and (reason := policies.why_not_always(request)):
+    if always and (reason := standing.why_not_always(request)):
         raise InvalidDecision(reason, request)
     return known
 
@@ -252,7 +169,7 @@ def _votable(
         and by.is_active
         and by.has_perm(CLEAN_UP)
     )
-    if not may_clean_up and policies.covering_rule(request) != by:
+    if not may_clean_up and standing.covering_rule(request) != by:
         return ApprovalRequest.objects.none()
     return ApprovalRequest.objects.filter(
         pk=request.pk, status=RequestStatus.PENDING, digest=digest_seen
@@ -293,7 +210,7 @@ def _keep_vote(
         digest_seen=digest_seen,
         created_at=timezone.now(),
     )
-    _audit(request, "vote", voter.get_username(), verdict, reason, vote=vote.pk)
+    record(request, "vote", voter.get_username(), verdict, reason, vote=vote.pk)
 
 
 def _settle(
@@ -324,7 +241,7 @@ def _settle(
         Rule.objects.filter(pk=by.pk).update(uses=F("uses") + 1)
     if not _ends_its_run(request):
         wake(request.run_id, at=decision.release_at if hold else None)
-    _audit(request, "decide", _name(by), verdict, reason, decision=str(decision.pk))
+    record(request, "decide", name_of(by), verdict, reason, decision=str(decision.pk))
     return decision
 
 
@@ -342,9 +259,9 @@ def _end_run(request: ApprovalRequest, by: User | Rule | None, reason: str) -> N
     run = lock(request.run_id)
     if not run.is_open:
         return
-    told = f"{_shown_name(by)} ended the run: it does not go on under changed code."
+    told = f"{shown_name(by)} ended the run: it does not go on under changed code."
     error = f"{told} Reason: {reason}" if reason else told
-    end(run, RunStatus.FAILED, error=error, by=_shown_name(by))
+    end(run, RunStatus.FAILED, error=error, by=shown_name(by))
 
 
 def _make_rule(decision: Decision, creator: User) -> None:
@@ -363,116 +280,10 @@ def _make_rule(decision: Decision, creator: User) -> None:
         created_at=timezone.now(),
     )
     name, ids = creator.get_username(), {"rule": str(rule.pk)}
-    _audit(request, "rule", name, verdict, rule.reason, **ids)
-    for other in policies.covered_by(rule):
+    record(request, "rule", name, verdict, rule.reason, **ids)
+    for other in standing.covered_by(rule):
         apply_rules(other)
 
 
-def apply_rules(request: ApprovalRequest) -> None:
-    """Let a standing Rule decide the request, if one covers it."""
-    if rule := policies.covering_rule(request):
-        decide(
-            request.pk,
-            verdict=rule.verdict,
-            by=rule,
-            digest_seen=request.digest,
-            reason=rule.reason,
-        )
-        request.refresh_from_db()
-
-
-def _why_not_undone(request: ApprovalRequest, by: User, now: datetime) -> DecisionError:
-    """Return why a verdict could not be taken back, from the request as it stands."""
-    request = ApprovalRequest.objects.select_related("run").get(pk=request.pk)
-    if request.is_pending:
-        return NotUndoable("Nothing is decided yet; there is nothing to undo.", request)
-    if request.status == RequestStatus.UNDONE:
-        return NotUndoable("This verdict has been undone already.", request)
-    if request.is_held(now) and (reason := policies.why_not_undo(by, request, now)):
-        return NotAllowed(reason, request)
-    return NotUndoable(
-        f"This request is {request.get_status_display().lower()}, and it is too late "
-        "to undo that; nothing was changed.",
-        request,
-    )
-
-
-def _take_back(request: ApprovalRequest, by: User) -> ApprovalRequest:
-    """Record that the request's verdict was undone, and ask about its call anew."""
-    request.refresh_from_db()
-    decision = request.decision
-    again = _reopened(request)
-    ids = {"decision": str(decision.pk), "reopened": str(again.pk)}
-    verdict = Verdict(decision.verdict)
-    _audit(request, "undo", by.get_username(), verdict, decision.reason, **ids)
-    announce(request, by=by.get_username())
-    asked = {"kind": again.kind, "digest": again.digest, "call": again.call_key}
-    audit.append(
-        again.run_id, actor="Placet", action="request", about=again.pk, payload=asked
-    )
-    announce(again)
-    return again
-
-
-def _reopened(request: ApprovalRequest) -> ApprovalRequest:
-    """Return a new request about the same call, with nothing said about it yet."""
-    again = ApprovalRequest.objects.get(pk=request.pk)
-    now = timezone.now()
-    if again.expires_at is not None:
-        again.expires_at = now + (again.expires_at - again.created_at)
-    again.pk = new_id()
-    again.revision += 1
-    again.status, again.votes, again.decided_at = RequestStatus.PENDING, 0, None
-    again.created_at = again.updated_at = now
-    again.save(force_insert=True)
-    return again
-
-
-def _revoke(rule: Rule, request: ApprovalRequest, by: User, now: datetime) -> None:
-    """End a Rule whose making was undone, and undo what it decided and is held."""
-    Rule.objects.filter(pk=rule.pk).update(revoked_at=now)
-    name, ids = by.get_username(), {"rule": str(rule.pk)}
-    _audit(request, "revoke", name, Verdict(rule.verdict), rule.reason, **ids)
-    made = rule.decisions.filter(request__run=request.run, release_at__gt=now)
-    for decision in made.select_related("request"):
-        held = policies.held(decision.request, now)
-        if held.update(status=RequestStatus.UNDONE, updated_at=now):
-            _take_back(decision.request, by)
-
-
-def _audit(
-    request: ApprovalRequest,
-    action: str,
-    actor: str,
-    verdict: Verdict,
-    reason: str,
-    **ids: object,
-) -> None:
-    payload = {
-        "request": str(request.pk),
-        "digest": request.digest,
-        "verdict": str(verdict),
-        "reason": reason,
-        **ids,
-    }
-    audit.append(
-        request.run_id, actor=actor, action=action, about=request.pk, payload=payload
-    )
-
-
-def _storable(text: str) -> str:
+def storable_text(text: str) -> str:
     return codec.storable(text.strip())[:MAX_TEXT]
-
-
-def _name(by: User | Rule | None) -> str:
-    """Who decided, for the audit trail."""
-    if by is None:
-        return "Placet"
-    return by.get_username() if isinstance(by, User) else f"rule {by.pk}"
-
-
-def _shown_name(by: User | Rule | None) -> str:
-    """Who decided, as a person reads it; empty when nobody did."""
-    if by is None:
-        return ""
-    return by.get_username() if isinstance(by, User) else by.owner_name

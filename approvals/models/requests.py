@@ -1,8 +1,4 @@
-"""What a person must decide, who may, and what they decided.
-
-Decisions, votes and audit entries are append-only. Every verdict is written by
-`approvals.services.decide`.
-"""
+"""What is asked of people, and what they say to it."""
 
 from __future__ import annotations
 
@@ -14,16 +10,11 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
-from runs import codec, inert
+from runs import codec
 from runs.ids import new_id
 
-
-class Verdict(models.TextChoices):
-    """What a person or a Rule may say; nothing else is ever read as one of these."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-    ANSWER = "answer"
+from .rules import Rule
+from .verdicts import Verdict
 
 
 class RequestStatus(models.TextChoices):
@@ -173,55 +164,6 @@ class ApprovalRequest(models.Model):
         return data
 
 
-class Rule(models.Model):
-    """A standing verdict: what *always* means, and how long."""
-
-    class Scope(models.TextChoices):
-        RUN = "run", "this run"
-
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    scope = models.CharField(max_length=20, choices=Scope.choices)
-    run = models.ForeignKey(
-        "runs.Run",
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="rules",
-    )
-    agent_path = models.CharField(max_length=500)
-    tool = models.CharField(max_length=200)
-    schema_hash = models.CharField(max_length=64)
-    verdict = models.CharField(max_length=20, choices=Verdict.choices)
-    reason = models.TextField(blank=True)
-    uses = models.PositiveIntegerField(default=0)
-    use_cap = models.PositiveIntegerField(null=True, blank=True)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    creator = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="rules"
-    )
-    made_with = models.ForeignKey(
-        "Decision",
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="made_rules",
-        help_text="The decision that said always; undone, it takes the Rule with it.",
-    )
-    created_at = models.DateTimeField()
-
-    class Meta:
-        ordering = ("-id",)
-
-    def __str__(self) -> str:
-        tool = inert.excerpt(self.tool, 80)
-        return f"Always {self.verdict} {tool} in {self.get_scope_display()}"
-
-    @property
-    def owner_name(self) -> str:
-        return f"{self.creator.get_username()}'s rule"
-
-
 class Vote(models.Model):
     """What one person said about one request."""
 
@@ -290,29 +232,3 @@ class Decision(models.Model):
         if self.rule is not None:
             return self.rule.owner_name
         return self.actor.get_username() if self.actor else "Placet"
-
-
-class AuditEntry(models.Model):
-    """A link of a hash chain: one chain a run."""
-
-    chain = models.CharField(max_length=100)
-    seq = models.PositiveIntegerField()
-    actor = models.CharField(max_length=200)
-    action = models.CharField(max_length=50)
-    object_id = models.CharField(max_length=100)
-    payload = models.TextField(help_text="What was recorded, JSON.")
-    previous_hash = models.CharField(max_length=64)
-    hash = models.CharField(max_length=64)
-    created_at = models.DateTimeField()
-
-    class Meta:
-        ordering = ("chain", "seq")
-        verbose_name_plural = "audit entries"
-        constraints = (
-            models.UniqueConstraint(
-                fields=("chain", "seq"), name="audit_seq_is_unique"
-            ),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.chain}/{self.seq} {self.action}"

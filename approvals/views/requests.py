@@ -1,4 +1,4 @@
-"""The queue, a request and the decision on it; and how the whole stands."""
+"""A request, and what a person says to it: forms that call one service each."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
-from django_htmx.http import HttpResponseStopPolling
 
-from runs import ops as runs_ops
 from runs.http import PageRequest, announce, local_path, signed_in
-from runs.queries import may_follow
 from runs.templatetags.runs_tags import relative_left
 
-from . import display, policies, queries, services
-from . import ops as approvals_ops
-from .cards import card_context
-from .forms import DecisionForm
-from .models import ApprovalRequest, RequestStatus
+from .. import display, queries, services
+from ..cards import card_context
+from ..forms import DecisionForm
+from ..models import ApprovalRequest, RequestStatus
 
-NO_LONGER = "Your account may no longer see this. Load the page again."
 DONE = {
     RequestStatus.APPROVED: "Approved. The run goes on.",
     RequestStatus.REJECTED: "Rejected. The model is told, and the run goes on.",
@@ -34,18 +29,6 @@ UPGRADE_DONE = {
     RequestStatus.REJECTED: "The run has ended.",
 }
 UNDONE = "Undone. The call is asked about again."
-
-
-@require_safe
-@signed_in
-def queue(request: PageRequest) -> HttpResponse:
-    value = request.GET.get("before")
-    try:
-        before = UUID(value) if value else None
-    except ValueError:
-        raise Http404("That page does not exist.") from None
-    page = queries.queue_page(request.user, before=before)
-    return render(request, "approvals/queue.html", {"page": page, "before": before})
 
 
 @require_safe
@@ -75,26 +58,6 @@ def decide(request: PageRequest, pk: UUID) -> HttpResponse:
     except services.InvalidDecision as error:
         return _refused(request, card, str(error), status=422)
     return _decided(request, _visible(request, pk))
-
-
-@require_safe
-@signed_in
-def ops(request: PageRequest) -> HttpResponse:
-    """Show how the work stands to who sees every run, and again every few seconds."""
-    if not may_follow(request.user):
-        if request.htmx:
-            return HttpResponseStopPolling(NO_LONGER)
-        raise Http404("This page is for people who may see every run.")
-    now = timezone.now()
-    context = {
-        "now": now,
-        "work": runs_ops.work(now),
-        "requests": approvals_ops.requests(now),
-        "process": runs_ops.process(),
-        "reads_queue": policies.may_see_queue(request.user),
-    }
-    part = "#board" if request.htmx else ""
-    return render(request, f"approvals/ops.html{part}", context)
 
 
 @require_POST

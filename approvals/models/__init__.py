@@ -1,0 +1,31 @@
+"""What a person must decide, who may, and what they decided.
+
+Decisions, votes and audit entries are append-only. Every verdict is written by
+`approvals.services.decide`.
+"""
+
+from __future__ import annotations
+
+from .audit import AuditEntry
+from .requests import (
+    DECIDED_STATUSES,
+    STATUS_AFTER,
+    ApprovalRequest,
+    Decision,
+    RequestStatus,
+    Vote,
+)
+from .rules import Rule
+from .verdicts import Verdict
+
+__all__ = [
+    "DECIDED_STATUSES",
+    "STATUS_AFTER",
+    "ApprovalRequest",
+    "AuditEntry",
+    "Decision",
+    "RequestStatus",
+    "Rule",
+    "Verdict",
+    "Vote",
+]

@@ -1,0 +1,35 @@
+"""Every write about requests and decisions. `decide` is the one door for verdicts.
+
+Page, command, admin, standing Rule and expiry come through it; nothing else writes a
+Decision. `undo` takes one back while it is held.
+"""
+
+from __future__ import annotations
+
+from ..errors import (
+    AlreadyDecided,
+    DecisionError,
+    InvalidDecision,
+    NotAllowed,
+    NotUndoable,
+    Stale,
+)
+from .deciding import apply_rules, decide, deny_orphans
+from .expiry import expire_due
+from .telling import announce
+from .undoing import undo
+
+__all__ = [
+    "AlreadyDecided",
+    "DecisionError",
+    "InvalidDecision",
+    "NotAllowed",
+    "NotUndoable",
+    "Stale",
+    "announce",
+    "apply_rules",
+    "decide",
+    "deny_orphans",
+    "expire_due",
+    "undo",
+]

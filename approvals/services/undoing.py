@@ -1,0 +1,97 @@
+"""A verdict taken back while it is held."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from runs.ids import new_id
+from runs.transactions import write
+
+from .. import audit, policies
+from ..errors import DecisionError, NotAllowed, NotUndoable
+from ..models import ApprovalRequest, RequestStatus, Rule, Verdict
+from .telling import announce, locked, record
+
+
+@write
+def undo(request_id: UUID, *, by: User) -> ApprovalRequest:
+    """Take back the verdict on a request while it is held; return the one that follows.
+
+    The call is asked about anew, under a request of the next revision. A Rule made
+    with the verdict goes with it, and so does what that Rule has decided and is still
+    held. A claim and an undo both lock the run: whichever comes first stands.
+
+    Raises NotAllowed, NotUndoable; ApprovalRequest.DoesNotExist.
+    """
+    request = locked(request_id)
+    now = timezone.now()
+    undoable = policies.undoable_by(by, request, now)
+    if not undoable.update(status=RequestStatus.UNDONE, updated_at=now):
+        raise _why_not_undone(request, by, now)
+    again = _take_back(request, by)
+    for rule in request.decision.made_rules.filter(revoked_at=None):
+        _revoke(rule, request, by, now)
+    return again
+
+
+def _why_not_undone(request: ApprovalRequest, by: User, now: datetime) -> DecisionError:
+    """Return why a verdict could not be taken back, from the request as it stands."""
+    request = ApprovalRequest.objects.select_related("run").get(pk=request.pk)
+    if request.is_pending:
+        return NotUndoable("Nothing is decided yet; there is nothing to undo.", request)
+    if request.status == RequestStatus.UNDONE:
+        return NotUndoable("This verdict has been undone already.", request)
+    if request.is_held(now) and (reason := policies.why_not_undo(by, request, now)):
+        return NotAllowed(reason, request)
+    return NotUndoable(
+        f"This request is {request.get_status_display().lower()}, and it is too late "
+        "to undo that; nothing was changed.",
+        request,
+    )
+
+
+def _take_back(request: ApprovalRequest, by: User) -> ApprovalRequest:
+    """Record that the request's verdict was undone, and ask about its call anew."""
+    request.refresh_from_db()
+    decision = request.decision
+    again = _reopened(request)
+    ids = {"decision": str(decision.pk), "reopened": str(again.pk)}
+    verdict = Verdict(decision.verdict)
+    record(request, "undo", by.get_username(), verdict, decision.reason, **ids)
+    announce(request, by=by.get_username())
+    asked = {"kind": again.kind, "digest": again.digest, "call": again.call_key}
+    audit.append(
+        again.run_id, actor="Placet", action="request", about=again.pk, payload=asked
+    )
+    announce(again)
+    return again
+
+
+def _reopened(request: ApprovalRequest) -> ApprovalRequest:
+    """Return a new request about the same call, with nothing said about it yet."""
+    again = ApprovalRequest.objects.get(pk=request.pk)
+    now = timezone.now()
+    if again.expires_at is not None:
+        again.expires_at = now + (again.expires_at - again.created_at)
+    again.pk = new_id()
+    again.revision += 1
+    again.status, again.votes, again.decided_at = RequestStatus.PENDING, 0, None
+    again.created_at = again.updated_at = now
+    again.save(force_insert=True)
+    return again
+
+
+def _revoke(rule: Rule, request: ApprovalRequest, by: User, now: datetime) -> None:
+    """End a Rule whose making was undone, and undo what it decided and is held."""
+    Rule.objects.filter(pk=rule.pk).update(revoked_at=now)
+    name, ids = by.get_username(), {"rule": str(rule.pk)}
+    record(request, "revoke", name, Verdict(rule.verdict), rule.reason, **ids)
+    made = rule.decisions.filter(request__run=request.run, release_at__gt=now)
+    for decision in made.select_related("request"):
+        held = policies.held(decision.request, now)
+        if held.update(status=RequestStatus.UNDONE, updated_at=now):
+            _take_back(decision.request, by)
