@@ -16,6 +16,7 @@ from runs.engine import Call, ClaimRefused, Verdict, VerdictKind
 from runs.engine.items import name_called
 from runs.gate import Decided
 from runs.models import EventKind, Run
+from runs.statements import Rows
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
 from . import audit, display, services, upgrades
@@ -32,6 +33,10 @@ EXPIRED = "Nobody decided this call in time; it was not run."
 IN_DOUBT = "It started, and nobody saw how it ended."
 _TO_ASK_AGAIN = (RequestStatus.CANCELLED, RequestStatus.SUPERSEDED)
 _UNUSED = (RequestStatus.PENDING, RequestStatus.APPROVED)
+_REQUESTS = Rows(
+    ApprovalRequest, "WHERE run_id = %s AND call_key IN ({keys}) ORDER BY revision"
+)
+_DECISIONS = Rows(Decision, "WHERE request_id IN ({keys})")
 _VERDICT_OF = {status: said for said, status in STATUS_AFTER.items()} | {
     RequestStatus.EXPIRED: Said.REJECT
 }
@@ -139,11 +144,15 @@ def _supersede(request: ApprovalRequest) -> None:
 
 
 def _latest_of(run_id: UUID, calls: Sequence[Call]) -> dict[str, ApprovalRequest]:
-    """Return the newest request of each call by its key, in one query."""
-    keys = [call.key for call in calls]
-    requests = ApprovalRequest.objects.filter(run_id=run_id, call_key__in=keys)
-    in_order = requests.select_related("decision").order_by("revision")
-    return {request.call_key: request for request in in_order}
+    """Return the newest request of each call by its key, with its decision."""
+    if not calls:
+        return {}
+    in_order = _REQUESTS(run_id, keys=[call.key for call in calls])
+    latest = {request.call_key: request for request in in_order}
+    by_id = {request.pk: request for request in latest.values()}
+    for decision in _DECISIONS(keys=list(by_id)) if by_id else ():
+        by_id[decision.request_id].decision = decision
+    return latest
 
 
 def _unasked(

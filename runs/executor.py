@@ -279,9 +279,7 @@ class Executor:
         """
         try:
             loaded = await self._peek(run_id) if peek else None
-            begun = await self._db.write(
-                run_id, steps.begin, run_id, self._presence.owner, _seen(loaded)
-            )
+            begun = await self._begun(run_id, _seen(loaded))
         except DatabaseError:
             logger.exception("A run was not taken", extra={"run_id": str(run_id)})
             return False
@@ -306,6 +304,12 @@ class Executor:
         finally:
             execution.gate.rest()
         return True
+
+    async def _begun(self, run_id: UUID, seen: steps.Seen | None) -> steps.Begun | None:
+        if seen is not None:
+            return await self._db.write(run_id, steps.begin, run_id, self.name, seen)
+        lease = await self._db.write(run_id, leases.take, run_id, self.name)
+        return None if lease is None else steps.Begun(lease=lease)
 
     async def _peek(self, run_id: UUID) -> LoadedRun | None:
         """Read the run before it is ours; None where it must be read again."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from . import codec, registry
 from .engine import Agent, InvalidRunState, RunState
 from .engine.digest import JSONObject
@@ -20,7 +22,9 @@ from .engine.state.stored import (
     read_view,
 )
 from .history import history_before
-from .models import EventKind, Run
+from .models import EventKind, Run, RunEvent
+from .services import rows
+from .statements import Rows
 from .upgrades import (
     CodeChange,
     NewCalls,
@@ -55,7 +59,7 @@ def load(run_id: Any) -> LoadedRun:
     Raises UnknownAgent, InvalidRunState, RunStateVersionError, or UserError when it
     cannot go on under the code there is, whatever a person says.
     """
-    run = Run.objects.select_related("conversation", "requester").get(pk=run_id)
+    run = rows.run.get(run_id)
     registered = registry.get(run.agent_key)
     agent, head = registered.agent, read_head(_json(run.head))
     change = code_change(run, registered, head)
@@ -94,12 +98,14 @@ _READ = {
     EventKind.VIEW: read_view,
     EventKind.ORDER: read_order,
 }
+_USER = Rows(User, "WHERE id = %s")
+_LOG = Rows(RunEvent, "WHERE run_id = %s AND kind IN ({keys}) ORDER BY seq")
 
 
 def _logs(run: Run) -> Callable[[str, Any], StoredLog]:
     """Return what gives the rows of each frame of the run."""
     found: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for event in run.events.filter(kind__in=_READ).order_by("seq"):
+    for event in _LOG(run.pk, keys=[str(kind) for kind in _READ]):
         found[event.frame, event.kind].append(_READ[EventKind(event.kind)](event.data))
 
     def log_of(frame: str, head: Any) -> StoredLog:
@@ -130,5 +136,9 @@ def _context(run: Run) -> JSONObject:
     return {
         "run": str(run.pk),
         "conversation": str(run.conversation_id),
-        "requester": run.requester.get_username() if run.requester else "",
+        "requester": _name_of(run.requester_id),
     }
+
+
+def _name_of(user_id: int | None) -> str:
+    return "" if user_id is None else _USER.get(user_id).get_username()

@@ -81,10 +81,20 @@ def runnable_ids(limit: int, *, excluding: Collection[UUID] = ()) -> list[UUID]:
 
 @write
 def take(run_id: UUID, owner: str) -> Lease | None:
-    """Take the run, or return None: it is held, waiting, at its end, or at a limit.
+    """Take the run, or return None, as `take_row`."""
+    row = take_row(run_id, owner)
+    if row is None:
+        return None
+    taken_up(run_id, row)
+    return lease_of(run_id, owner, row)
 
-    Or when someone is writing it at this moment: workers that take many runs in one
-    commit, each in its own order, never wait for each other. The next look finds it.
+
+def take_row(run_id: UUID, owner: str) -> rows.TakenRow | None:
+    """Give the run's row to `owner`, inside the caller's transaction.
+
+    None: it is held, waiting, at its end, or at a limit. Or someone is writing it at
+    this moment: workers that take many runs in one commit, each in its own order, never
+    wait for each other. The next look finds it. With a row, `taken_up` must follow.
     """
     now = timezone.now()
     seen = rows.free(run_id, now)
@@ -92,13 +102,20 @@ def take(run_id: UUID, owner: str) -> Lease | None:
         return None
     if seen.status == RunStatus.QUEUED and not limits.take_place(seen.agent_key):
         return None
-    taken = rows.take(run_id, seen.status, owner, now, now + settings.PLACET_LEASE)
-    if taken is None:
-        return None
-    entry = log.status_entry(RunStatus.RUNNING)
-    rows.insert_events(run_id, [entry], taken.last_seq, now)
+    return rows.take(run_id, seen.status, owner, now, now + settings.PLACET_LEASE)
+
+
+def taken_up(run_id: UUID, row: rows.TakenRow, then: Sequence[LogEntry] = ()) -> None:
+    """Log that the run has been taken, and `then`, in the same transaction."""
+    now = timezone.now()
+    rows.insert_events(run_id, [log.status_entry(RunStatus.RUNNING)], row.last_seq, now)
     poke(run_topic(run_id))
-    return Lease(run_id=run_id, owner=owner, epoch=taken.epoch, wakes=taken.wakes)
+    if then:
+        log.append(run_id, then, now)
+
+
+def lease_of(run_id: UUID, owner: str, row: rows.TakenRow) -> Lease:
+    return Lease(run_id=run_id, owner=owner, epoch=row.epoch, wakes=row.wakes)
 
 
 @write
@@ -157,7 +174,7 @@ def held(lease: Lease, *, stopping_too: bool = False) -> Run:
     when someone stopped it, unless `stopping_too`.
     """
     advance(lease, (), stopping_too=stopping_too)
-    return Run.objects.get(pk=lease.run_id)
+    return rows.run.get(lease.run_id)
 
 
 def advance(

@@ -23,8 +23,8 @@ def lock(run_id: UUID) -> Run:
     An update, because it locks on every database. Whatever writes about a run locks it
     first, so that nobody waits for each other in a circle. Raises Run.DoesNotExist.
     """
-    Run.objects.filter(pk=run_id).update(last_seq=F("last_seq"))
-    return Run.objects.get(pk=run_id)
+    rows.lock(run_id)
+    return rows.run.get(run_id)
 
 
 def append(run_id: UUID, entries: Sequence[LogEntry], now: datetime) -> int:

@@ -19,6 +19,7 @@ from .. import codec
 from ..engine import LogEntry
 from ..ids import new_id
 from ..models import Run, RunEvent, RunStatus, ToolExecution
+from ..statements import Rows, execute
 
 _RUN = Run._meta.db_table
 _EVENT = RunEvent._meta.db_table
@@ -50,8 +51,9 @@ _TAKE = f"""
         WHERE id = %s AND status = %s AND (status = %s OR lease_expires_at < %s)
         {{lock}}
     )
-    RETURNING lease_epoch, wakes, last_seq
+    RETURNING lease_epoch, wakes, last_seq, stop_requested_at
 """  # noqa: S608
+_LOCK = f"UPDATE {_RUN} SET last_seq = last_seq WHERE id = %s"  # noqa: S608
 _HOLD_ONLY = _HOLD.format(more="")
 _HOLD_AND_STORE = _HOLD.format(more=", head = %s, turn = %s, usage = %s")
 _LOOK = (
@@ -70,6 +72,13 @@ _FINISH = (
     "WHERE run_id = %s AND call_key = %s"
 )
 
+run = Rows(Run, "WHERE id = %s")
+
+
+def lock(run_id: UUID) -> None:
+    """Lock the run's row, on every database, until the transaction ends."""
+    execute(_LOCK, [run_id])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreeRow:
@@ -82,9 +91,7 @@ class FreeRow:
 def free(run_id: UUID, now: datetime) -> FreeRow | None:
     """Return the run if a worker may take it: queued, or its holder is gone."""
     queued, running = RunStatus.QUEUED.value, RunStatus.RUNNING.value
-    with connection.cursor() as cursor:
-        cursor.execute(_FREE, [_uuid(run_id), queued, running, _time(now)])
-        row = cursor.fetchone()
+    row = execute(_FREE, [run_id, queued, running, now]).fetchone()
     return FreeRow(status=RunStatus(row[0]), agent_key=row[1]) if row else None
 
 
@@ -95,6 +102,8 @@ class TakenRow:
     epoch: int
     wakes: int
     last_seq: int
+    """The number of that event."""
+    stopping: bool
 
 
 def take(
@@ -105,12 +114,15 @@ def take(
     None also where someone is writing it at this moment; it is not waited for.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update else ""
-    given = [RunStatus.RUNNING.value, owner, _time(expires_at), _time(now)]
-    where = [_uuid(run_id), status.value, RunStatus.QUEUED.value, _time(now)]
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKE.format(lock=lock), [*given, *where])
-        row = cursor.fetchone()
-    return TakenRow(epoch=row[0], wakes=row[1], last_seq=row[2]) if row else None
+    given = [RunStatus.RUNNING.value, owner, expires_at, now]
+    where = [run_id, status.value, RunStatus.QUEUED.value, now]
+    row = execute(_TAKE.format(lock=lock), [*given, *where]).fetchone()
+    if row is None:
+        return None
+    epoch, wakes, last_seq, stopped_at = row
+    return TakenRow(
+        epoch=epoch, wakes=wakes, last_seq=last_seq, stopping=stopped_at is not None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +144,9 @@ def hold(
     stored: list[Any] = []
     if head is not None:
         stored = [codec.dumps(head), head["turn"], codec.dumps(head["usage"])]
-    where = [_uuid(run_id), epoch, RunStatus.RUNNING.value]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _HOLD_AND_STORE if stored else _HOLD_ONLY,
-            [events, *stored, *where],
-        )
-        row = cursor.fetchone()
+    where = [run_id, epoch, RunStatus.RUNNING.value]
+    sql = _HOLD_AND_STORE if stored else _HOLD_ONLY
+    row = execute(sql, [events, *stored, *where]).fetchone()
     if row is None:
         return None
     return HeldRow(last_seq=row[0], stopping=row[1] is not None, pending_input=row[2])
@@ -156,9 +164,7 @@ class SeenRow:
 
 def look(run_id: UUID, epoch: int) -> SeenRow | None:
     """Return what the run's row says, or None when it is not held under `epoch`."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LOOK, [_uuid(run_id), epoch, RunStatus.RUNNING.value])
-        row = cursor.fetchone()
+    row = execute(_LOOK, [run_id, epoch, RunStatus.RUNNING.value]).fetchone()
     if row is None:
         return None
     stopped_at, pending_input, wakes, last_seq = row
@@ -172,9 +178,7 @@ def look(run_id: UUID, epoch: int) -> SeenRow | None:
 
 def move_on(run_id: UUID, events: int) -> int:
     """Lock the run, make room for `events`, and return its last sequence number."""
-    with connection.cursor() as cursor:
-        cursor.execute(_MOVE_ON, [events, _uuid(run_id)])
-        row = cursor.fetchone()
+    row = execute(_MOVE_ON, [events, run_id]).fetchone()
     if row is None:
         raise Run.DoesNotExist(f"There is no run {run_id}.")
     last: int = row[0]
@@ -187,14 +191,12 @@ def insert_events(
     """Insert the log rows that end with `last_seq`; their room has been made."""
     if not entries:
         return
-    run, at = _uuid(run_id), _time(now)
     values: list[Any] = []
     for seq, entry in enumerate(entries, last_seq - len(entries) + 1):
         payload = codec.dumps(entry.payload)
         kind = str(entry.kind)
-        values += [run, seq, kind, entry.frame, entry.call_key, payload, at]
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT_EVENTS + ", ".join([_ROW] * len(entries)), values)
+        values += [run_id, seq, kind, entry.frame, entry.call_key, payload, now]
+    execute(_INSERT_EVENTS + ", ".join([_ROW] * len(entries)), values)
 
 
 def insert_claim(
@@ -208,31 +210,19 @@ def insert_claim(
 ) -> bool:
     """Insert a started execution; False when the call has one already."""
     values = [
-        _uuid(new_id()),
-        _uuid(run_id),
+        new_id(),
+        run_id,
         call_key,
         codec.storable(tool)[:200],
         digest,
         epoch,
         ToolExecution.Status.STARTED.value,
-        None if permitted_by is None else _uuid(permitted_by),
-        _time(timezone.now()),
+        permitted_by,
+        timezone.now(),
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, values)
-        return bool(cursor.rowcount == 1)
+    return bool(execute(_CLAIM, values).rowcount == 1)
 
 
 def finish_execution(run_id: UUID, call_key: str, status: str, outcome: str) -> None:
     """Store how a call has ended."""
-    now = _time(timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute(_FINISH, [status, outcome, now, _uuid(run_id), call_key])
-
-
-def _uuid(value: UUID) -> Any:
-    return value if connection.features.has_native_uuid_field else value.hex
-
-
-def _time(value: datetime) -> Any:
-    return connection.ops.adapt_datetimefield_value(value)
+    execute(_FINISH, [status, outcome, timezone.now(), run_id, call_key])

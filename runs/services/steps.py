@@ -26,7 +26,7 @@ from ..gate import Decided, gate
 from ..models import EventKind, Run, ToolExecution
 from ..transactions import write
 from . import log, rows
-from .lease import Lease, advance, held, look, take
+from .lease import Lease, advance, held, lease_of, look, take_row, taken_up
 
 _EXECUTION_AFTER = {
     OutcomeKind.SUCCEEDED: ToolExecution.Status.SUCCEEDED,
@@ -62,33 +62,31 @@ class Begun:
 
 
 @write
-def begin(run_id: UUID, owner: str, seen: Seen | None) -> Begun | None:
-    """Take the run, and claim what has been approved, in one commit.
+def begin(run_id: UUID, owner: str, seen: Seen) -> Begun | None:
+    """Take the run as `lease.take`, and claim what has been approved, in one commit.
 
     Nothing is claimed where the run has changed since it was `seen`. Returns None when
     it is not to be taken.
     """
-    lease = take(run_id, owner)
-    if lease is None:
+    row = take_row(run_id, owner)
+    if row is None:
         return None
-    if seen is None or not _is_as_seen(lease, seen):
+    lease = lease_of(run_id, owner, row)
+    if row.stopping or row.last_seq != seen.last_seq + 1:
+        taken_up(run_id, row)
         return Begun(lease=lease)
     decided = gate().take_up(run_id, seen.calls, undecided=seen.undecided)
     lease.released_at = decided.released_at
-    claims = {
-        call.key: _granted(run_id, call, attempt=1)
+    claimed = [
+        call
         for call in seen.calls
         if (decision := decided.permits.get(call.key))
         # One that has started before is looked at when it is its turn.
         and _insert_claim(lease, call, permitted_by=decision)
-    }
+    ]
+    taken_up(run_id, row, [_started(call, attempt=1) for call in claimed])
+    claims = {call.key: _grant(run_id, call) for call in claimed}
     return Begun(lease=lease, verdicts=decided.verdicts, claims=claims)
-
-
-def _is_as_seen(lease: Lease, seen: Seen) -> bool:
-    """Say whether nothing but the taking has been logged, and nobody stops the run."""
-    row = rows.look(lease.run_id, lease.epoch)
-    return row is not None and not row.stopping and row.last_seq == seen.last_seq + 1
 
 
 @write
@@ -272,8 +270,16 @@ def _permit_again(run: Run, call: Call, execution: ToolExecution) -> UUID | None
 
 
 def _granted(run_id: UUID, call: Call, attempt: int) -> Claim:
+    log.append(run_id, [_started(call, attempt)], timezone.now())
+    return _grant(run_id, call)
+
+
+def _started(call: Call, attempt: int) -> LogEntry:
     payload = {"status": ToolExecution.Status.STARTED.value, "attempt": attempt}
-    log.record_event(run_id, EventKind.EXECUTION, payload, call_key=call.key)
+    return LogEntry(kind=EventKind.EXECUTION, payload=payload, call_key=call.key)
+
+
+def _grant(run_id: UUID, call: Call) -> Claim:
     return Claim(status=ClaimStatus.GRANTED, idempotency_key=f"{run_id}:{call.key}")
 
 

@@ -83,25 +83,22 @@ async def test_a_decision_is_two_commits_away_from_its_tool(
         await until_status(run, RunStatus.RUNNING)
 
     made = [names for names in commits if "renew" not in names]
-    assert made[:2] == [("decide",), ("take", "begin")]
+    assert made[:2] == [("decide",), ("begin",)]
     assert len(made) == 2
     release.set()
     await until_status(run, RunStatus.COMPLETED)
 
 
-@pytest.mark.parametrize("known", [True, False])
-async def test_only_a_run_that_was_seen_as_it_is_has_its_calls_claimed(
-    approved: Run, known: bool
-) -> None:
-    was_seen = await sync_to_async(seen)(approved) if known else None
+async def test_what_was_approved_is_claimed_as_the_run_is_taken(approved: Run) -> None:
+    was_seen = await sync_to_async(seen)(approved)
 
     begun = await sync_to_async(steps.begin)(approved.pk, "me", was_seen)
 
     assert begun is not None
-    assert {key: claim.status for key, claim in begun.claims.items()} == (
-        {"r1": ClaimStatus.GRANTED} if known else {}
-    )
-    assert await ToolExecution.objects.filter(run=approved).acount() == int(known)
+    assert {key: claim.status for key, claim in begun.claims.items()} == {
+        "r1": ClaimStatus.GRANTED
+    }
+    assert await ToolExecution.objects.filter(run=approved).acount() == 1
 
 
 async def test_a_run_that_has_changed_since_it_was_seen_is_read_again(

@@ -1,0 +1,151 @@
+"""Statements whose SQL is written once.
+
+Django builds a query anew each time it runs, which costs several times what the
+database's part does. Where each step of each run makes the same statement, it is made
+of these; everywhere else the ORM is the plainer way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+
+M = TypeVar("M", bound=models.Model)
+Converter = Callable[[Any], Any]
+
+
+def execute(sql: str, params: Sequence[Any] = ()) -> Any:
+    """Run a statement on this thread's connection; return the cursor with its rows.
+
+    Ids and times among `params` are adapted. Past Django's cursors, whose bookkeeping
+    costs more than the statement: except where somebody looks at the statements made.
+    Raises what Django's cursors raise.
+    """
+    base = connections[DEFAULT_DB_ALIAS]
+    values = [db_value(value) for value in params]
+    if base.connection is None or base.execute_wrappers or base.queries_logged:
+        cursor = base.cursor()
+        cursor.execute(sql, values)
+        return cursor
+    base.validate_no_broken_transaction()
+    with base.wrap_database_errors:
+        if base.vendor == "sqlite":
+            return base.connection.execute(_with_question_marks(sql), values)
+        return base.connection.cursor().execute(sql, values)
+
+
+def db_value(value: Any) -> Any:
+    """Return an id or a time as this database's driver takes it."""
+    if isinstance(value, UUID):
+        return value if _has_native_uuid() else value.hex
+    if isinstance(value, datetime):
+        return _operations().adapt_datetimefield_value(value)
+    return value
+
+
+class Rows(Generic[M]):
+    """Reads whole rows of a model; `tail` is what follows FROM in the statement.
+
+    `{keys}` in it stands for as many values as the last argument holds.
+    """
+
+    def __init__(self, model: type[M], tail: str) -> None:
+        self._model = model
+        self._tail = tail
+
+    def __call__(self, *params: Any, keys: Sequence[Any] = ()) -> list[M]:
+        """Return the rows, in the statement's order."""
+        table = self._model._meta.db_table
+        columns, names, converters = _columns(self._model)
+        tail = self._tail
+        if "{keys}" in tail:
+            tail = tail.format(keys=", ".join(["%s"] * len(keys)))
+        sql = f"SELECT {columns} FROM {table} {tail}"  # noqa: S608  names of our own
+        return [
+            self._model.from_db(DEFAULT_DB_ALIAS, names, _converted(row, converters))
+            for row in execute(sql, [*params, *keys])
+        ]
+
+    def get(self, *params: Any) -> M:
+        """Return the one row. Raises the model's DoesNotExist."""
+        found = self(*params)
+        if not found:
+            missing = f"There is no {self._model._meta.verbose_name} {params[0]}."
+            # Each model has its own; the stubs do not know it of a type variable.
+            raise self._model.DoesNotExist(missing)  # type: ignore[attr-defined]
+        return found[0]
+
+
+def insert(row: models.Model) -> None:
+    """Insert a new row. A key that the database gives is not told."""
+    fields = [
+        field
+        for field in row._meta.concrete_fields
+        if not (field.primary_key and row.pk is None)
+    ]
+    values = [
+        field.get_db_prep_save(getattr(row, field.attname), connection)
+        for field in fields
+    ]
+    execute(_insertion(type(row), len(fields)), values)
+    row._state.adding = False
+
+
+@cache
+def _with_question_marks(sql: str) -> str:
+    return sql.replace("%s", "?")
+
+
+@cache
+def _has_native_uuid() -> bool:
+    return bool(connection.features.has_native_uuid_field)
+
+
+@cache
+def _operations() -> Any:
+    return connection.ops
+
+
+@cache
+def _columns(
+    model: type[models.Model],
+) -> tuple[str, list[str], list[tuple[int, Converter]]]:
+    """Return the columns of a model, its attributes, and what becomes of which."""
+    fields = model._meta.concrete_fields
+    converters: list[tuple[int, Converter]] = []
+    for index, field in enumerate(fields):
+        column = field.get_col(model._meta.db_table)
+        for convert in [
+            *connection.ops.get_db_converters(column),
+            *column.get_db_converters(connection),
+        ]:
+            converters.append((index, _bound(convert, column)))
+    table = model._meta.db_table
+    columns = ", ".join(f"{table}.{field.column!s}" for field in fields)
+    return columns, [field.attname for field in fields], converters
+
+
+def _bound(convert: Callable[..., Any], column: Any) -> Converter:
+    return lambda value: convert(value, column, connection)
+
+
+def _converted(
+    row: Sequence[Any], converters: list[tuple[int, Converter]]
+) -> list[Any]:
+    values = list(row)
+    for index, convert in converters:
+        values[index] = convert(values[index])
+    return values
+
+
+@cache
+def _insertion(model: type[models.Model], count: int) -> str:
+    fields = model._meta.concrete_fields[-count:]
+    columns = ", ".join(str(field.column) for field in fields)
+    places = ", ".join(["%s"] * count)
+    return f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({places})"  # noqa: S608
