@@ -9,10 +9,15 @@ from uuid import UUID
 from django.utils import timezone
 
 from runs import codec
+from runs.statements import execute, insert
 
 from .models import AuditEntry
 
 START = "0" * 64
+_LAST = (
+    f"SELECT seq, hash FROM {AuditEntry._meta.db_table} "  # noqa: S608  our own table
+    "WHERE chain = %s ORDER BY seq DESC LIMIT 1"
+)
 
 
 def append(
@@ -20,19 +25,19 @@ def append(
 ) -> None:
     """Add a link to the run's chain. The caller has locked the run's row."""
     chain = f"run:{run_id}"
-    last = AuditEntry.objects.filter(chain=chain).order_by("-seq").first()
+    seq, previous = execute(_LAST, [chain]).fetchone() or (0, START)
     entry = AuditEntry(
         chain=chain,
-        seq=last.seq + 1 if last else 1,
+        seq=seq + 1,
         actor=codec.storable(actor)[:200],
         action=action,
         object_id=str(about),
         payload=codec.dumps(payload),
-        previous_hash=last.hash if last else START,
+        previous_hash=previous,
         created_at=timezone.now(),
     )
     entry.hash = link_hash(entry)
-    entry.save(force_insert=True)
+    insert(entry)
 
 
 def link_hash(entry: AuditEntry) -> str:

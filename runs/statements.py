@@ -82,17 +82,13 @@ class Rows(Generic[M]):
 
 
 def insert(row: models.Model) -> None:
-    """Insert a new row. A key that the database gives is not told."""
-    fields = [
-        field
-        for field in row._meta.concrete_fields
-        if not (field.primary_key and row.pk is None)
-    ]
+    """Insert a new row, and tell it the key that the database gives it."""
+    fields = _inserted(type(row), row.pk is not None)
     values = [
         field.get_db_prep_save(getattr(row, field.attname), connection)
         for field in fields
     ]
-    execute(_insertion(type(row), len(fields)), values)
+    [row.pk] = execute(_insertion(type(row), row.pk is not None), values).fetchone()
     row._state.adding = False
 
 
@@ -144,8 +140,19 @@ def _converted(
 
 
 @cache
-def _insertion(model: type[models.Model], count: int) -> str:
-    fields = model._meta.concrete_fields[-count:]
+def _inserted(model: type[models.Model], has_key: bool) -> list[Any]:
+    """Return the fields that an insertion names: the key only where it is known."""
+    fields = model._meta.concrete_fields
+    return [field for field in fields if has_key or not field.primary_key]
+
+
+@cache
+def _insertion(model: type[models.Model], has_key: bool) -> str:
+    fields = _inserted(model, has_key)
     columns = ", ".join(str(field.column) for field in fields)
-    places = ", ".join(["%s"] * count)
-    return f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({places})"  # noqa: S608
+    places = ", ".join(["%s"] * len(fields))
+    key = model._meta.pk.column if model._meta.pk else ""
+    return (
+        f"INSERT INTO {model._meta.db_table} ({columns}) "  # noqa: S608
+        f"VALUES ({places}) RETURNING {key}"
+    )

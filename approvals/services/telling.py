@@ -9,10 +9,13 @@ from django.contrib.auth.models import User
 from runs.live.pokes import poke
 from runs.models import EventKind
 from runs.services import lock, record_event
+from runs.statements import Rows
 
 from .. import audit
 from ..models import ApprovalRequest, Rule, Verdict
 from ..topics import QUEUE
+
+_REQUEST = Rows(ApprovalRequest, "WHERE id = %s")
 
 
 def announce(request: ApprovalRequest, *, by: str = "") -> None:
@@ -24,9 +27,10 @@ def announce(request: ApprovalRequest, *, by: str = "") -> None:
 
 def locked(request_id: UUID) -> ApprovalRequest:
     """Return the request with its run locked: every writer locks the run first."""
-    run_id = ApprovalRequest.objects.values_list("run_id", flat=True).get(pk=request_id)
-    lock(run_id)
-    return ApprovalRequest.objects.select_related("run").get(pk=request_id)
+    run = lock(_REQUEST.get(request_id).run_id)
+    request = _REQUEST.get(request_id)
+    request.run = run
+    return request
 
 
 def record(

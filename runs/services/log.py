@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from .. import dispatch
@@ -65,16 +65,21 @@ def wake(run_id: UUID, at: datetime | None = None) -> None:
     With `at`, a waiting one is queued no sooner than then; whoever holds the run is
     told at once, and minds the time itself.
     """
-    Run.objects.filter(pk=run_id).update(wakes=F("wakes") + 1)
     if at is not None:
         return _wake_later(run_id, at)
-    woken = Run.objects.filter(pk=run_id, status=RunStatus.WAITING)
-    if woken.update(status=RunStatus.QUEUED, updated_at=timezone.now()):
-        record_status(run_id, RunStatus.QUEUED)
+    now = timezone.now()
+    last_seq = rows.queue_waiting(run_id, now)
+    if last_seq is None:
+        rows.wake(run_id)
+    else:
+        entry = status_entry(RunStatus.QUEUED)
+        rows.insert_events(run_id, [entry], last_seq, now)
+        poke(run_topic(run_id))
     dispatch.wake(run_id)
 
 
 def _wake_later(run_id: UUID, at: datetime) -> None:
+    rows.wake(run_id)
     later = Q(wake_at=None) | Q(wake_at__gt=at)
     Run.objects.filter(later, pk=run_id).update(wake_at=at)
     dispatch.wake(run_id, at)

@@ -54,6 +54,11 @@ _TAKE = f"""
     RETURNING lease_epoch, wakes, last_seq, stop_requested_at
 """  # noqa: S608
 _LOCK = f"UPDATE {_RUN} SET last_seq = last_seq WHERE id = %s"  # noqa: S608
+_WAKE = f"UPDATE {_RUN} SET wakes = wakes + 1 WHERE id = %s"  # noqa: S608
+_QUEUE_WAITING = (
+    f"UPDATE {_RUN} SET wakes = wakes + 1, status = %s, updated_at = %s, "  # noqa: S608
+    "last_seq = last_seq + 1 WHERE id = %s AND status = %s RETURNING last_seq"
+)
 _HOLD_ONLY = _HOLD.format(more="")
 _HOLD_AND_STORE = _HOLD.format(more=", head = %s, turn = %s, usage = %s")
 _LOOK = (
@@ -78,6 +83,21 @@ run = Rows(Run, "WHERE id = %s")
 def lock(run_id: UUID) -> None:
     """Lock the run's row, on every database, until the transaction ends."""
     execute(_LOCK, [run_id])
+
+
+def wake(run_id: UUID) -> None:
+    """Count one more wake-up of the run."""
+    execute(_WAKE, [run_id])
+
+
+def queue_waiting(run_id: UUID, now: datetime) -> int | None:
+    """Wake and queue the run if it waits, with room for one event; return its number.
+
+    None, and nothing is changed, for a run that does not wait.
+    """
+    queued, waiting = RunStatus.QUEUED.value, RunStatus.WAITING.value
+    row = execute(_QUEUE_WAITING, [queued, now, run_id, waiting]).fetchone()
+    return row[0] if row else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
