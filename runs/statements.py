@@ -8,14 +8,16 @@ of these; everywhere else the ORM is the plainer way.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from django.db.models.sql import UpdateQuery
 
 M = TypeVar("M", bound=models.Model)
+Change: TypeAlias = tuple[models.QuerySet[Any], dict[str, Any]]
 Converter = Callable[[Any], Any]
 
 
@@ -79,6 +81,54 @@ class Rows(Generic[M]):
             # Each model has its own; the stubs do not know it of a type variable.
             raise self._model.DoesNotExist(missing)  # type: ignore[attr-defined]
         return found[0]
+
+
+class Update:
+    """A conditional UPDATE that Django builds once, whatever its values.
+
+    `build` gets the values by name and returns the rows and what changes in them. What
+    it gets are stand-ins, each of its value's type: it must build the same statement
+    whatever they are, and so take plain values and no rows.
+    """
+
+    def __init__(self, build: Callable[..., Change]) -> None:
+        self._build = build
+        self._places: Sequence[tuple[str, Any]] = ()
+        """Of each parameter the name of its value, or with no name the value."""
+        self._sql = ""
+
+    def __call__(self, **values: Any) -> int:
+        """Return how many rows were changed."""
+        if not self._sql:
+            self._write(values)
+        params = [values[name] if name else value for name, value in self._places]
+        return int(execute(self._sql, params).rowcount)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        stand_ins = {
+            name: _stand_in(value, number)
+            for number, (name, value) in enumerate(values.items())
+        }
+        rows, changes = self._build(**stand_ins)
+        query = rows.query.chain(UpdateQuery)
+        query.add_update_values(changes)  # type: ignore[attr-defined]  # an UpdateQuery
+        sql, params = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
+        names = {db_value(stand_in): name for name, stand_in in stand_ins.items()}
+        self._places = [(names.get(value, ""), value) for value in params]
+        if unused := values.keys() - {name for name, _ in self._places}:
+            raise ValueError(f"The statement does not hold {', '.join(unused)}.")
+        self._sql = sql
+
+
+def _stand_in(value: Any, number: int) -> Any:
+    """Return a value of the same type that stands for nothing else."""
+    if isinstance(value, UUID):
+        return UUID(int=number + 1)
+    if isinstance(value, datetime):
+        return datetime(1, 1, 1, microsecond=number, tzinfo=UTC)
+    if isinstance(value, int):
+        return 1_000_000_007 + number
+    return f"\N{REPLACEMENT CHARACTER}{number}"
 
 
 def insert(row: models.Model) -> None:
