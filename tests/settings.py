@@ -31,5 +31,9 @@ if servers.ON_POSTGRESQL:
 else:
     FAST = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
     real.DATABASES["default"]["OPTIONS"]["init_command"] = FAST
+MIDDLEWARE = [
+    "tests.static_files.FoundOnce" if name.startswith("servestatic.") else name
+    for name in real.MIDDLEWARE
+]
 INSTALLED_APPS = list(dict.fromkeys([*real.INSTALLED_APPS, "demo", "tests.shop"]))
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
