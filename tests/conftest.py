@@ -10,11 +10,14 @@ import gc
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from asgiref.sync import SyncToAsync
+from django.core.management.commands import flush
 from django.db import connection, connections
 
+from approvals.roles import ensure_groups
 from runs.executor import Executor
 
 from . import servers
@@ -56,6 +59,18 @@ def _on_postgresql(item: pytest.Item) -> bool:
     fixtures: list[str] = getattr(item, "fixturenames", [])
     uses_a_database = {"db", "transactional_db"}.intersection(fixtures)
     return bool(uses_a_database) or item.get_closest_marker("django_db") is not None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def emptied_fast() -> Iterator[None]:
+    """Have a database that is emptied between tests keep what all tests share."""
+    with patch.object(flush, "emit_post_migrate_signal", _make_groups):
+        yield
+
+
+def _make_groups(*_: Any, **__: Any) -> None:
+    """Do what is left of Django's signal where `emptied.KEPT` is kept."""
+    ensure_groups()
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,7 @@ if servers.ON_POSTGRESQL:
     real.DATABASES["default"]["ENGINE"] = "tests.postgresql"
     real.DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
 else:
+    real.DATABASES["default"]["ENGINE"] = "tests.sqlite"
     FAST = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
     real.DATABASES["default"]["OPTIONS"]["init_command"] = FAST
 MIDDLEWARE = [

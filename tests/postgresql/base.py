@@ -11,8 +11,8 @@ from typing import Any
 
 from django.db.backends.postgresql import base, operations
 
-# Made by the migrations, and the same for every test; making them anew is what costs.
-KEPT = {"django_content_type", "auth_permission"}
+from tests.emptied import KEPT
+
 # Django does not know these as tables of its own.
 JOBS = ("procrastinate_periodic_defers", "procrastinate_jobs", "procrastinate_workers")
 
