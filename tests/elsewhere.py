@@ -12,7 +12,7 @@ from django.db import connection
 from . import servers
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 
 
 def manage(*command: str) -> str:

@@ -17,7 +17,7 @@ from runs import services
 from runs.models import Run, RunStatus
 
 T = TypeVar("T")
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def make_user(name: str, *groups: str, **fields: Any) -> User:

@@ -198,11 +198,11 @@ def test_warnings_are_counted_through_json_escapes(text: str, count: int) -> Non
 def test_counting_warnings_of_a_megabyte_is_fast(value: str) -> None:
     text = json.dumps({"body": value})
     inert.count_warnings("warm\u200b")
-    start = time.perf_counter()
+    start = time.process_time()
 
     display.count_warnings(text)
 
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_a_summary_is_one_safe_line() -> None:

@@ -15,7 +15,7 @@ from tests.fake_openai import FakeOpenAI, Script
 from .site import Site
 
 # The pages' waits are for events; this only bounds them.
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 # playwright's sync side runs a loop; Django would take it for an async caller.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 

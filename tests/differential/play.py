@@ -17,7 +17,7 @@ from .sides import Package, Side, named
 # The SDK would send its traces to OpenAI; ours tells nobody unless asked to.
 named("sdk", "set_trace_processors")([])
 
-LIMIT_S = 10
+LIMIT_S = 60
 
 
 async def played(scenario: Scenario, package: Package, mode: Mode) -> dict[str, Any]:

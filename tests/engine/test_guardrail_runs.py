@@ -160,7 +160,7 @@ async def test_a_tripwire_cuts_off_a_model_that_hangs() -> None:
 
     agent = scripted(ModelStep.respond(hang), input_guardrails=[InputGuardrail(slow)])
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(InputGuardrailTripwireTriggered):
             await Runner.run(agent, "go")
 

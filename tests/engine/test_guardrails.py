@@ -137,7 +137,7 @@ async def test_run_input_guardrails_runs_all_at_once() -> None:
     arrived = asyncio.Barrier(2)
 
     async def check(*_: Any) -> GuardrailFunctionOutput:
-        await asyncio.wait_for(arrived.wait(), timeout=5)
+        await asyncio.wait_for(arrived.wait(), timeout=60)
         return FINE
 
     both = [InputGuardrail[Any](check, "a"), InputGuardrail[Any](check, "b")]

@@ -119,11 +119,11 @@ async def test_hooks_of_run_and_agent_run_at_once() -> None:
 
     class OfRun(RunHooks[Any]):
         async def on_tool_start(self, *_: Any) -> None:
-            await asyncio.wait_for(arrived.wait(), timeout=5)
+            await asyncio.wait_for(arrived.wait(), timeout=60)
 
     class OfAgent(AgentHooks[Any]):
         async def on_tool_start(self, *_: Any) -> None:
-            await asyncio.wait_for(arrived.wait(), timeout=5)
+            await asyncio.wait_for(arrived.wait(), timeout=60)
 
     await Hooks(OfRun(), OfAgent()).tool_start(CONTEXT, AGENT, look)
 

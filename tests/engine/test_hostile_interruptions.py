@@ -71,7 +71,7 @@ class Broken:
             if not task.done():
                 self.was_broken = True
                 result.stop() if stop else task.cancel()
-        await asyncio.wait({task}, timeout=5)
+        await asyncio.wait({task}, timeout=60)
 
         assert task.done()
         assert left_tasks() == []

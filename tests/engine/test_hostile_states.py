@@ -111,7 +111,7 @@ async def load_and_run(world: World, document: Any) -> None:
     # It runs to an end or a named error, and nothing runs twice.
     state.max_turns = 8
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             for _ in range(4):
                 result = await Runner.run(world.root, decide(state))
                 if result.state.is_done:

@@ -166,7 +166,7 @@ async def take(events: Sequence[Any]) -> None:
         name="A", tools=[tool(done)], model=Streams(events), model_settings=once
     )
     result = Runner.run_streamed(agent, "go", max_turns=1)
-    await asyncio.wait({result.run_loop_task}, timeout=5)
+    await asyncio.wait({result.run_loop_task}, timeout=60)
 
     assert result.run_loop_task.done()
     assert left_tasks() == []

@@ -187,7 +187,7 @@ async def test_5_without_one_an_object_does_not_start_a_body_again() -> None:
 
     for one in (state, await reread(agent, state)):
         with pytest.raises(UserError, match="attach a journal"):
-            await asyncio.wait_for(Runner.run(agent, one), 5)
+            await asyncio.wait_for(Runner.run(agent, one), 60)
 
 
 async def test_5_an_object_may_be_resumed_to_resolve_more_calls() -> None:

@@ -141,7 +141,7 @@ async def test_a_call_that_a_journal_holds_waits_and_is_not_asked_for_again(
     journal = Holding()
     support = Support([refund("c1") if gated else look_up("c1")], END)
     ports = Ports(journal=journal)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         result = await Runner.run(support.agent, "go", ports=ports)
         if gated:
             result = await approved(support.agent, result.to_state(), ports=ports)

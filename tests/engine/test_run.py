@@ -149,7 +149,7 @@ async def test_parallel_calls_run_side_by_side() -> None:
         name="A", tools=[meet], model=ScriptedModel(steps=[calls, END])
     )
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         result = await Runner.run(agent, "go")
 
     assert result.final_output == "end"
@@ -471,7 +471,7 @@ async def test_a_decision_while_a_sibling_runs_starts_its_call_at_once() -> None
     await running.wait()
 
     gate.decide("c1", APPROVE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         result = await task
 
     assert result.final_output == "end"
@@ -549,7 +549,7 @@ async def test_a_stop_that_the_claim_tells_of_gives_siblings_their_grace_only() 
     ports = Ports(journal=Stopped())
     stream = Runner.run_streamed(shop.agent, "go", ports=ports, stop_grace_s=0.01)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(RunStopped):
             [event async for event in stream.stream_events()]
 

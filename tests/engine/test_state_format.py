@@ -432,11 +432,11 @@ async def test_50_mb_of_text_load_within_seconds() -> None:
     data = fixture("state_1_1_done")
     data["items"][0]["raw"]["content"] = "x" * 50_000_000
     text = json.dumps(data)
-    start = time.perf_counter()
+    start = time.process_time()
 
     state = await RunState.from_json(Support().agent, text)
 
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(str(state.given_input)) >= 50_000_000
 
 
@@ -445,11 +445,11 @@ async def test_50_mb_of_small_items_are_refused_or_load_within_seconds() -> None
     item = {"type": "message", "agent": "Support", "raw": {"role": "x", "content": ""}}
     data["items"] += [item] * 100_000
     text = json.dumps(data)
-    start = time.perf_counter()
+    start = time.process_time()
 
     state = await RunState.from_json(Support().agent, text)
 
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert len(state.all_items) > 100_000
 
 

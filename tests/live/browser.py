@@ -6,7 +6,7 @@ import base64
 import os
 import socket
 
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 
 
 class Browser:

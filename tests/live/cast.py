@@ -20,7 +20,7 @@ from runs import codec
 from runs.live.pokes import poke, run_topic
 from runs.models import Conversation, EventKind, Run, RunEvent, RunStatus
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 
 
 def make_user(name: str, *permissions: str) -> User:

@@ -54,7 +54,7 @@ class Gate:
 
     def pass_through(self) -> None:
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
 
 
 async def at_once(

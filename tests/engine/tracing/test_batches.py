@@ -37,7 +37,7 @@ class Kept(TracingExporter):
     def export(self, items: list[Trace | Span[Any]]) -> None:
         self.given.set()
         if self._gate is not None:
-            self._gate.wait(10)
+            self._gate.wait(60)
         names = [
             item.name if isinstance(item, Trace) else label(item) for item in items
         ]
@@ -67,7 +67,7 @@ def test_batch_goes_out_by_itself_when_the_queue_fills() -> None:
     with trace("t"):
         pass
 
-    assert exporter.given.wait(10)
+    assert exporter.given.wait(60)
     processor.shutdown()
 
 
@@ -97,7 +97,7 @@ def test_shutdown_waits_no_longer_than_it_is_told(
     add_trace_processor(processor)
     with trace("t"), custom_span("a"), custom_span("b"):
         pass
-    assert exporter.given.wait(10)
+    assert exporter.given.wait(60)
 
     own_provider.shutdown(timeout=0.01)
     gate.set()
@@ -118,7 +118,7 @@ def test_full_queue_drops_the_new_and_says_so_once(
     with trace("t"):
         with custom_span("a"):
             pass
-        assert exporter.given.wait(10)
+        assert exporter.given.wait(60)
         for name in "bcde":
             with custom_span(name):
                 pass
