@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +16,14 @@ from tests import servers
 
 from . import databases, kills
 from .__main__ import start
+from .conftest import KILLS, Harnesses
 
-KILLS = 200
 TIMEOUT_S = 1200
 
 
-@pytest.fixture(scope="module")
-def harnesses(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, tuple[subprocess.Popen[bytes], Path]]]:
-    """The harness of each database that a selected test asks for, all at work."""
-    folder, seed = tmp_path_factory.mktemp("chaos"), random.randrange(10**6)
-    wanted: set[str] = {
-        str(item.callspec.params["report"])
-        for item in request.session.items
-        if "report" in getattr(item, "fixturenames", ())
-        and isinstance(item, pytest.Function)
-    }
-    started = {
-        kind: (start(kind, KILLS, seed, folder / kind), folder / kind)
-        for kind in sorted(wanted)
-    }
-    yield started
-    for process, _ in started.values():
-        process.kill()
-        process.wait()
-
-
 @pytest.fixture(scope="module", params=databases.KINDS)
-def report(
-    request: pytest.FixtureRequest,
-    harnesses: dict[str, tuple[subprocess.Popen[bytes], Path]],
-) -> dict[str, Any]:
-    process, path = harnesses[request.param]
+def report(request: pytest.FixtureRequest, harnesses: Harnesses) -> dict[str, Any]:
+    process, path = harnesses.started[request.param], harnesses.report(request.param)
     code = process.wait(TIMEOUT_S)
     if code == 0 and not path.exists():
         pytest.skip(servers.postgresql_fault())
