@@ -12,6 +12,7 @@ from servestatic.middleware import ServeStaticMiddleware
 
 
 class FoundOnce(ServeStaticMiddleware):  # type: ignore[misc]  # it has no types
+    files: dict[str, Any]
     found: dict[str, Any] | None = None
     """What is served at each path."""
 
