@@ -43,7 +43,7 @@ from .redis_server import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LONG_S = 20.0
+LONG_S = 60.0
 """Far more than anything here takes that does not wait for the layer."""
 ROOT = Path(__file__).parents[2]
 ANOTHER_PROCESS = """
