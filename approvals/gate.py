@@ -11,15 +11,15 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from runs import codec, inert
-from runs.engine import Call, ClaimRefused, Verdict, VerdictKind
+from runs import codec
+from runs.engine import Call, CallKind, ClaimRefused
 from runs.engine.items import name_called
 from runs.gate import Decided
 from runs.models import EventKind, Run
 from runs.statements import Rows
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
-from . import audit, display, services, upgrades
+from . import display, services, upgrades, wording
 from .models import (
     DECIDED_STATUSES,
     STATUS_AFTER,
@@ -28,8 +28,8 @@ from .models import (
     RequestStatus,
 )
 from .models import Verdict as Said
+from .wording import told
 
-EXPIRED = "Nobody decided this call in time; it was not run."
 IN_DOUBT = "It started, and nobody saw how it ended."
 _TO_ASK_AGAIN = (RequestStatus.CANCELLED, RequestStatus.SUPERSEDED)
 _UNUSED = (RequestStatus.PENDING, RequestStatus.APPROVED)
@@ -69,7 +69,7 @@ class DatabaseGate:
 
     def permit(self, run: Run, call: Call) -> UUID | None:
         latest = _latest_of(run.pk, [call]).get(call.key)
-        decision = _approval(latest, call.current_digest()) if latest else None
+        decision = _permission(latest, call) if latest else None
         if decision is None:
             raise ClaimRefused(
                 f"No approval fits the call of {call.tool} that was about to start; "
@@ -172,19 +172,20 @@ def _decided(calls: Sequence[Call], known: Mapping[str, ApprovalRequest]) -> Dec
         call.key: latest.decision
         for call in calls
         if (latest := known.get(call.key))
-        and latest.digest == call.digest
+        and latest.call_digest == call.digest
         and _is_decided(latest)
     }
     now = timezone.now()
     counts = {key: it for key, it in decided.items() if it.release_at <= now}
     later = [it.release_at for it in decided.values() if it.release_at > now]
+    said = {key: told(decision) for key, decision in counts.items()}
     return Decided(
-        verdicts={key: _verdict(decision) for key, decision in counts.items()},
+        verdicts=said,
         permits={
             call.key: decision.pk
             for call in calls
             if call.key in counts
-            and (decision := _approval(known[call.key], call.current_digest()))
+            and (decision := _permission(known[call.key], call.under(said[call.key])))
         },
         released_at=min(later, default=None),
         was_held=any(it.release_at > it.created_at for it in counts.values()),
@@ -208,6 +209,16 @@ def _open_again(
         return _open(run, call, latest, ApprovalRequest.Kind.APPROVAL)
     evidence = codec.loads(latest.evidence)
     return _open(run, call, latest, ApprovalRequest.Kind.RECONCILE, evidence)
+
+
+def _permission(request: ApprovalRequest, call: Call) -> Decision | None:
+    """Return the Decision that approves `call`: as the model wrote it, and as it runs.
+
+    Both digests are computed anew from the texts.
+    """
+    if request.call_digest != call.current_digest():
+        return None
+    return _approval(request, call.running_digest())
 
 
 def _approval(request: ApprovalRequest, digest: str) -> Decision | None:
@@ -245,7 +256,7 @@ def _open(
     now = timezone.now()
     review = call.review
     expires = kind == ApprovalRequest.Kind.APPROVAL and review.expires_after
-    request = ApprovalRequest.objects.create(
+    request = ApprovalRequest(
         run=run,
         kind=kind,
         call_key=call.key,
@@ -254,31 +265,33 @@ def _open(
         agent_path=codec.storable(call.agent_path)[:500],
         path=codec.dumps(_path(run, call)),
         call=codec.dumps({"call_id": call.call_id, "arguments": call.arguments}),
-        arguments=codec.storable(call.arguments),
         schema_hash=call.schema_hash,
         digest=call.digest,
+        parameters=_parameters(call),
+        summary_form=codec.storable(review.summary),
         risk=review.risk,
-        summary=_summary(call),
         why=codec.storable(call.why or IN_DOUBT)[:500],
         reviewers=review.reviewers,
         votes_needed=review.approvals,
-        warnings=display.count_warnings(call.arguments)
-        + display.count_warnings(call.tool),
         evidence=codec.dumps(evidence) if evidence else "",
         expires_at=now + expires if expires else None,
         hold=review.hold,
         created_at=now,
         updated_at=now,
     )
-    audit.append(
-        run.pk,
-        actor="Placet",
-        action="request",
-        about=request.pk,
-        payload={"kind": kind, "digest": request.digest, "call": request.call_key},
-    )
-    services.announce(request)
+    if latest is not None and kind == ApprovalRequest.Kind.RECONCILE:
+        request.keep_edit_of(latest)  # the question is about what has started
+    wording.describe(request, tool_warnings=display.count_warnings(call.tool))
+    request.save(force_insert=True)
+    services.announce_new(request)
     return request
+
+
+def _parameters(call: Call) -> str:
+    """Return the schema by which a person may change the arguments; empty: nobody."""
+    if call.kind is not CallKind.FUNCTION or call.parameters is None:
+        return ""
+    return codec.dumps(call.parameters)
 
 
 def _path(run: Run, call: Call) -> list[str]:
@@ -295,34 +308,3 @@ def _path(run: Run, call: Call) -> list[str]:
     steps = [(used[key]["agent"], name_called(used[key]["raw"])) for key in keys]
     inner = call.agent_path.removeprefix(" / ".join(agent for agent, _ in steps))
     return [*chain(*steps), inner.removeprefix(" / "), call.tool]
-
-
-def _summary(call: Call) -> str:
-    """Return one line about the call: the tool's own, else one from its arguments."""
-    values = call.parsed()
-    if call.review.summary and values is not None:
-        try:
-            told = call.review.summary.format_map(
-                {name: inert.plain(str(value)) for name, value in values.items()}
-            )
-            return codec.storable(told)[:300]
-        except (LookupError, ValueError, AttributeError, TypeError):
-            pass  # the model left out, or changed, what the line is made of
-    return codec.storable(display.summary_line(call.tool, call.arguments))[:300]
-
-
-def _verdict(decision: Decision) -> Verdict:
-    """Return the decision as the engine and the model are told of it."""
-    kind = VerdictKind(decision.verdict)
-    if kind is VerdictKind.ANSWER:
-        return Verdict(kind=kind, message=decision.output)
-    if kind is VerdictKind.APPROVE:
-        return Verdict(kind=kind)
-    if decision.request.status == RequestStatus.EXPIRED:
-        return Verdict(kind=kind, message=EXPIRED)
-    message = "A reviewer rejected this call; it was not run."
-    if decision.request.kind == ApprovalRequest.Kind.RECONCILE:
-        message = "This call may or may not have happened; a person chose to skip it."
-    if decision.reason:
-        message = f"{message} Reason: {decision.reason}"
-    return Verdict(kind=kind, message=message)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.contrib.auth.models import AnonymousUser, Permission, User
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
+from runs import codec
+from runs.engine.digest import schema_hash
 from runs.models import OPEN_STATUSES, Run, ToolExecution
 
 from .models import (
@@ -45,15 +47,18 @@ def deciders() -> QuerySet[User]:
 
 
 def votable_by(
-    user: User, request: ApprovalRequest, digest: str
+    user: User, request: ApprovalRequest, digest: str, *, approves: bool = True
 ) -> QuerySet[ApprovalRequest]:
     """The request, if by now `user` may vote on it as it stands with `digest`.
+
+    To approve takes more than to say no: whoever edited a call that needs several
+    votes does not give the last one.
 
     Who may is part of the query: a decision is one conditional UPDATE on it, so that
     nothing can change between the check and the vote.
     """
     voted = Vote.objects.filter(request_id=OuterRef("pk"), voter_id=user.pk)
-    return ApprovalRequest.objects.filter(
+    votable = ApprovalRequest.objects.filter(
         _may_decide(user),
         ~Exists(voted),
         Exists(_active(user)),
@@ -61,6 +66,7 @@ def votable_by(
         status=RequestStatus.PENDING,
         digest=digest,
     )
+    return votable.exclude(_is_last_vote_of_editor(user)) if approves else votable
 
 
 def expirable(request: ApprovalRequest, now: datetime) -> QuerySet[ApprovalRequest]:
@@ -124,6 +130,36 @@ def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
     return None
 
 
+def why_not_approve(user: User, request: ApprovalRequest) -> str | None:
+    """Return why `user` may not approve the request now, or None when they may."""
+    if reason := why_not_decide(user, request):
+        return reason
+    is_last = request.votes + 1 >= request.votes_needed > 1
+    if is_last and request.edited_by_id == user.pk:
+        return "You changed this call; someone else must give the last vote."
+    return None
+
+
+def why_not_edit(user: User, request: ApprovalRequest) -> str | None:
+    """Return why `user` may not change the call before approving it, or None."""
+    if request.kind == ApprovalRequest.Kind.RECONCILE:
+        return "This call has started already; its arguments are what they were."
+    if not is_editable(request):
+        return "The arguments of this tool have no known schema to check a change by."
+    return why_not_decide(user, request)
+
+
+def is_editable(request: ApprovalRequest) -> bool:
+    """Say whether its call is of a kind whose arguments a person may change.
+
+    The schema that is kept with the request must be the one in its digest.
+    """
+    if request.kind != ApprovalRequest.Kind.APPROVAL or not request.parameters:
+        return False
+    schema = codec.loads(request.parameters)
+    return schema_hash(request.tool, schema) == request.schema_hash
+
+
 def why_not_undo(user: User, request: ApprovalRequest, now: datetime) -> str | None:
     """Return why `user` may not undo the verdict now, or None when they may."""
     if not request.is_held(now):
@@ -152,6 +188,10 @@ def _grants(user: User | AnonymousUser, codename: str) -> QuerySet[Permission]:
         codename=codename,
         content_type__app_label="approvals",
     )
+
+
+def _is_last_vote_of_editor(user: User) -> Q:
+    return Q(edited_by_id=user.pk, votes_needed__gt=1, votes__gte=F("votes_needed") - 1)
 
 
 def _active(user: User) -> QuerySet[User]:

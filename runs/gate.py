@@ -63,7 +63,8 @@ class Gate(Protocol):
         """Return the Decision that approves exactly `call`, or None to wait for it.
 
         None means approved but not released yet. Raises ClaimRefused when there is no
-        approval of exactly this run, call key and digest.
+        approval of exactly this run, call key and digest: that of what the model wrote,
+        and that of what runs, where a person put other arguments in its place.
         """
         ...
 

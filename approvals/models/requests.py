@@ -57,10 +57,32 @@ class ApprovalRequest(models.Model):
     path = models.TextField(
         default="[]", help_text="Agents and tools by turns, to the tool called, JSON."
     )
-    call = models.TextField(help_text="The call exactly as the model wrote it, JSON.")
+    call = models.TextField(help_text="The call exactly as it would run, JSON.")
     arguments = models.TextField(help_text="Its arguments, for search.")
     schema_hash = models.CharField(max_length=64)
     digest = models.CharField(max_length=64)
+    parameters = models.TextField(
+        blank=True,
+        default="",
+        help_text="JSON schema of its arguments; empty: nobody can change them.",
+    )
+    summary_form = models.TextField(
+        blank=True, default="", help_text="What the tool makes its summary of."
+    )
+    edited_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="edited_requests",
+        help_text="Who put other arguments in the place of the model's.",
+    )
+    edit_reason = models.TextField(blank=True, default="")
+    written = models.TextField(
+        blank=True,
+        default="",
+        help_text="Of an edited call: what the model wrote, and its digest, JSON.",
+    )
     status = models.CharField(
         max_length=20, choices=RequestStatus.choices, default=RequestStatus.PENDING
     )
@@ -125,6 +147,11 @@ class ApprovalRequest(models.Model):
                 fields=("run", "call_key", "revision"),
                 name="request_revision_is_unique",
             ),
+            models.CheckConstraint(
+                condition=Q(edited_by=None, written="")
+                | Q(edited_by__isnull=False) & ~Q(written=""),
+                name="edited_request_says_by_whom_and_of_what",
+            ),
         )
 
     def __str__(self) -> str:
@@ -162,6 +189,37 @@ class ApprovalRequest(models.Model):
     def call_data(self) -> dict[str, Any]:
         data: dict[str, Any] = codec.loads(self.call)
         return data
+
+    @property
+    def call_arguments(self) -> str:
+        """The exact text of the arguments that would run."""
+        return str(self.call_data.get("arguments", self.arguments))
+
+    @property
+    def is_edited(self) -> bool:
+        return bool(self.written)
+
+    @property
+    def written_arguments(self) -> str:
+        """The exact text of the arguments as the model wrote them."""
+        text: str = codec.loads(self.written)["arguments"] if self.written else ""
+        return text if self.written else self.call_arguments
+
+    @property
+    def call_digest(self) -> str:
+        """The digest of the call as the model wrote it, whatever is to run."""
+        digest: str = codec.loads(self.written)["digest"] if self.written else ""
+        return digest or self.digest
+
+    def keep_edit_of(self, other: ApprovalRequest) -> None:
+        """Be about what `other`, a request about the same call, would have run."""
+        if other.call_digest == self.digest and other.is_edited:
+            self.call, self.digest, self.written = (
+                other.call,
+                other.digest,
+                other.written,
+            )
+            self.edited_by_id, self.edit_reason = other.edited_by_id, other.edit_reason
 
 
 class Vote(models.Model):
@@ -210,6 +268,9 @@ class Decision(models.Model):
     )
     reason = models.TextField(blank=True)
     output = models.TextField(blank=True, help_text="A person's answer for the model.")
+    stops_run = models.BooleanField(
+        default=False, help_text="A rejection that ended the run with it."
+    )
     digest = models.CharField(max_length=64)
     release_at = models.DateTimeField(help_text="The call may start from here on.")
     created_at = models.DateTimeField()

@@ -16,7 +16,7 @@ from ..errors import (
 )
 from .deciding import apply_rules, decide, deny_orphans
 from .expiry import expire_due
-from .telling import announce
+from .telling import announce, announce_new
 from .undoing import undo
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "NotUndoable",
     "Stale",
     "announce",
+    "announce_new",
     "apply_rules",
     "decide",
     "deny_orphans",

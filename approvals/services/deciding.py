@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from runs import codec
 from runs.models import RunStatus
-from runs.services import end, lock, wake
+from runs.services import end, lock, stop_run, wake
 from runs.transactions import write
 
 from .. import policies, standing
@@ -28,6 +28,7 @@ from ..models import (
 )
 from .telling import announce, locked, name_of, record, shown_name
 
+Kind = ApprovalRequest.Kind
 MAX_TEXT = 4000
 CLEAN_UP = "approvals.change_approvalrequest"
 ORPHANED = "An administrator closed this request, because nobody decided it."
@@ -43,12 +44,14 @@ def decide(
     reason: str = "",
     output: str = "",
     always: bool = False,
+    stop: bool = False,
     as_clean_up: bool = False,
 ) -> ApprovalRequest:
     """Record `by`'s verdict, and let the run go on with it once it is released.
 
     Returns the request as it then stands. `reason` reaches the model with a rejection;
-    `output` stands for the tool's output with an answer. To reject that a run goes on
+    `output` stands for the tool's output with an answer. To reject with `stop` also
+    stops the run for good, in the same commit. To reject that a run goes on
     under changed code ends it. `always` also makes a Rule
     for this run, agent and tool, which decides their other open requests. Rejecting
     `as_clean_up` is an admin's, not a reviewer's. Nobody, None, does nothing but reject
@@ -60,7 +63,7 @@ def decide(
     request = locked(request_id)
     if not request.is_pending:
         raise _refusal(request, by, digest_seen)
-    verdict = _fitting(verdict, request, output=output, always=always)
+    verdict = _fitting(verdict, request, output=output, always=always, stop=stop)
     reason, output = storable_text(reason), storable_text(output)
     if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
         raise _refusal(request, by, digest_seen)
@@ -68,12 +71,14 @@ def decide(
     if isinstance(by, User):
         _keep_vote(request, verdict, by, digest_seen, reason)
     if verdict != Verdict.APPROVE or request.votes >= request.votes_needed:
-        decision = _settle(request, verdict, by, reason, output)
+        decision = _settle(request, verdict, by, reason, output, stop=stop)
         if always and isinstance(by, User):
             _make_rule(decision, by)
     announce(request, by=shown_name(by))
     if _ends_its_run(request):  # last: nothing about a request follows that
         _end_run(request, by, reason)
+    elif stop and isinstance(by, User):
+        stop_run(request.run_id, by=by)
     return request
 
 
@@ -117,20 +122,31 @@ def apply_rules(request: ApprovalRequest) -> None:
 
 
 def _fitting(
-    verdict: Verdict | str, request: ApprovalRequest, *, output: str, always: bool
+    verdict: Verdict | str,
+    request: ApprovalRequest,
+    *,
+    output: str,
+    always: bool,
+    stop: bool,
 ) -> Verdict:
     """Return the verdict, if it is one and this request can take it."""
     try:
         known = Verdict(verdict)
     except ValueError:
         raise InvalidDecision(
-            f"{verdict!r} is no verdict; choose approve or reject.", request
+            f"{verdict!r} is no verdict; choose approve, reject or answer.", request
         ) from None
-    reconciling = request.kind == ApprovalRequest.Kind.RECONCILE
-    if known == Verdict.ANSWER and not reconciling:
-        raise InvalidDecision("Only a call in doubt can be answered.", request)
-    if known == Verdict.ANSWER and not output.strip():
-        raise InvalidDecision("Write what the call's output was.", request)
+    answers = known == Verdict.ANSWER
+    if answers and request.kind == Kind.UPGRADE:
+        raise InvalidDecision("Only a call can be answered.", request)
+    if answers and not output.strip():
+        raise InvalidDecision("Write the output that the model shall get.", request)
+    if answers and always:
+        raise InvalidDecision(
+            "An answer is for this one call.", request
+        )
+    if stop and (known != Verdict.REJECT or request.kind == Kind.UPGRADE):
+        raise InvalidDecision("Only to reject a call can stop its run too.", request)
     if always and (reason := standing.why_not_always(request)):
         raise InvalidDecision(reason, request)
     return known
@@ -162,14 +178,16 @@ def _votable(
     as_clean_up: bool,
 ) -> QuerySet[ApprovalRequest]:
     if isinstance(by, User) and not as_clean_up:
-        return policies.votable_by(by, request, digest_seen)
+        approves = verdict == Verdict.APPROVE
+        return policies.votable_by(by, request, digest_seen, approves=approves)
     may_clean_up = (
         isinstance(by, User)
         and verdict == Verdict.REJECT
         and by.is_active
         and by.has_perm(CLEAN_UP)
     )
-    if not may_clean_up and standing.covering_rule(request) != by:
+    by_rule = not request.is_edited and standing.covering_rule(request) == by
+    if not may_clean_up and not by_rule:
         return ApprovalRequest.objects.none()
     return ApprovalRequest.objects.filter(
         pk=request.pk, status=RequestStatus.PENDING, digest=digest_seen
@@ -191,7 +209,7 @@ def _refusal(
         return Stale(
             "This call has changed since you looked at it; look at it again.", request
         )
-    reason = policies.why_not_decide(by, request) if isinstance(by, User) else None
+    reason = policies.why_not_approve(by, request) if isinstance(by, User) else None
     return NotAllowed(reason or "You may not decide this request.", request)
 
 
@@ -219,10 +237,13 @@ def _settle(
     by: User | Rule | None,
     reason: str,
     output: str,
+    *,
+    stop: bool,
 ) -> Decision:
     """End the request, and have the run look at what was decided once it counts."""
     now = timezone.now()
-    hold = timedelta(0) if by is None else request.hold
+    # A stopped run is no more: there is nothing left to take the verdict back for.
+    hold = timedelta(0) if by is None or stop else request.hold
     request.status = RequestStatus.EXPIRED if by is None else STATUS_AFTER[verdict]
     request.decided_at = request.updated_at = now
     request.save(update_fields=["status", "decided_at", "updated_at"])
@@ -233,15 +254,17 @@ def _settle(
         rule=by if isinstance(by, Rule) else None,
         reason=reason,
         output=output,
+        stops_run=stop,
         digest=request.digest,
         release_at=now + hold,
         created_at=now,
     )
     if isinstance(by, Rule):
         Rule.objects.filter(pk=by.pk).update(uses=F("uses") + 1)
-    if not _ends_its_run(request):
+    if not stop and not _ends_its_run(request):
         wake(request.run_id, at=decision.release_at if hold else None)
-    record(request, "decide", name_of(by), verdict, reason, decision=str(decision.pk))
+    ids = {"decision": str(decision.pk), **({"stop": True} if stop else {})}
+    record(request, "decide", name_of(by), verdict, reason, **ids)
     return decision
 
 

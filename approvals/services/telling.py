@@ -25,6 +25,23 @@ def announce(request: ApprovalRequest, *, by: str = "") -> None:
     poke(QUEUE)
 
 
+def announce_new(request: ApprovalRequest) -> None:
+    """Record that somebody is asked, and tell run and queue of it."""
+    asked = {
+        "kind": request.kind,
+        "digest": request.digest,
+        "call": request.call_key,
+    }
+    audit.append(
+        request.run_id,
+        actor="Placet",
+        action="request",
+        about=request.pk,
+        payload=asked,
+    )
+    announce(request)
+
+
 def locked(request_id: UUID) -> ApprovalRequest:
     """Return the request with its run locked: every writer locks the run first."""
     run = lock(_REQUEST.get(request_id).run_id)

@@ -11,10 +11,10 @@ from django.utils import timezone
 from runs.ids import new_id
 from runs.transactions import write
 
-from .. import audit, policies
+from .. import policies
 from ..errors import DecisionError, NotAllowed, NotUndoable
 from ..models import ApprovalRequest, RequestStatus, Rule, Verdict
-from .telling import announce, locked, record
+from .telling import announce, announce_new, locked, record
 
 
 @write
@@ -63,11 +63,7 @@ def _take_back(request: ApprovalRequest, by: User) -> ApprovalRequest:
     verdict = Verdict(decision.verdict)
     record(request, "undo", by.get_username(), verdict, decision.reason, **ids)
     announce(request, by=by.get_username())
-    asked = {"kind": again.kind, "digest": again.digest, "call": again.call_key}
-    audit.append(
-        again.run_id, actor="Placet", action="request", about=again.pk, payload=asked
-    )
-    announce(again)
+    announce_new(again)
     return again
 
 

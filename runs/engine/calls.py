@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from .digest import JSONObject, MalformedArguments, call_digest, parse_arguments
+from .errors import ClaimRefused
 
 if TYPE_CHECKING:
     from .state.run_state import RunState
@@ -80,6 +82,15 @@ class CallKind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """What a person put in the place of a call's arguments."""
+
+    arguments: str
+    digest: str
+    """Of the call with these arguments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call of one tool, exactly as the model wrote it."""
 
@@ -99,6 +110,20 @@ class Call:
     why: str = ""
     """Why it is gated, in one sentence for the reviewer."""
     review: Review = field(default_factory=Review)
+    parameters: JSONObject | None = field(default=None, compare=False)
+    """The JSON schema of its arguments, where it is known."""
+    override: Override | None = None
+    """What runs instead of `arguments`, which stay as the model wrote them."""
+
+    @property
+    def runs(self) -> str:
+        """The arguments that the body gets."""
+        return self.override.arguments if self.override else self.arguments
+
+    @property
+    def runs_digest(self) -> str:
+        """The digest of the call with them."""
+        return self.override.digest if self.override else self.digest
 
     @property
     def is_claimed(self) -> bool:
@@ -113,12 +138,37 @@ class Call:
             return None
 
     def current_digest(self) -> str:
-        """Return the digest computed anew from what this call holds."""
+        """Return the digest computed anew from what the model wrote."""
+        return self._digest_with(self.arguments)
+
+    def running_digest(self) -> str:
+        """Return the digest computed anew from what runs."""
+        return self._digest_with(self.runs)
+
+    def under(self, verdict: Verdict | None) -> Call:
+        """Return the call as it runs under `verdict`.
+
+        Raises ClaimRefused when the verdict is on other arguments than it brings, or
+        the call takes none but its own.
+        """
+        if verdict is None or verdict.arguments is None:
+            return self
+        digest = self._digest_with(verdict.arguments)
+        changeable = self.kind in (CallKind.FUNCTION, CallKind.AGENT)
+        if verdict.digest not in (None, digest) or not changeable:
+            raise ClaimRefused(
+                f"What was approved instead of the call of {self.tool} is not what was "
+                "about to start; it was not run."
+            )
+        override = Override(arguments=verdict.arguments, digest=digest)
+        return dataclasses.replace(self, override=override)
+
+    def _digest_with(self, arguments: str) -> str:
         return call_digest(
             tool=self.tool,
             schema_hash=self.schema_hash,
             agent_path=self.agent_path,
-            arguments=self.arguments,
+            arguments=arguments,
         )
 
 
@@ -140,6 +190,10 @@ class Verdict:
     """Reject: what the model is told. Answer: the output. None: the default text."""
     arguments: str | None = None
     """Approve: what runs instead of what the model wrote; None runs that."""
+    digest: str | None = None
+    """Of the call with those `arguments`; with it, it is compared before they run."""
+    note: str | None = None
+    """Answer, or approve with other arguments: the words before the output."""
     stop: bool = False
     """Reject: the run ends with this call."""
 
@@ -187,6 +241,8 @@ class Claim:
     idempotency_key: str = ""
     """The same for every attempt of one call."""
     outcome: Outcome | None = None
+    digest: str = ""
+    """What was granted; empty where nothing is compared with it."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -77,9 +77,11 @@ def begin(run_id: UUID, owner: str, seen: Seen) -> Begun | None:
         return Begun(lease=lease)
     decided = gate().take_up(run_id, seen.calls, undecided=seen.undecided)
     lease.released_at = decided.released_at
+    # As they run: a person may have put other arguments in the place of the model's.
+    running = [call.under(decided.verdicts.get(call.key)) for call in seen.calls]
     claimed = [
         call
-        for call in seen.calls
+        for call in running
         if (decision := decided.permits.get(call.key))
         # One that has started before is looked at when it is its turn.
         and _insert_claim(lease, call, permitted_by=decision)
@@ -169,8 +171,9 @@ def claim_call(lease: Lease, call: Call) -> Claim:
     """Claim the one effect of `call`: it may start once this has committed.
 
     Checks, in the same transaction: the run is held and not stopped, and where the
-    call is gated, a Decision approves exactly it. A call that started before is run
-    again only when its tool is idempotent or a person has since said so.
+    call is gated, a Decision approves exactly it, with the arguments that run. A call
+    that started before is run again only when its tool is idempotent or a person has
+    since said so.
     """
     if not call.gated:
         advance(lease, ())
@@ -235,7 +238,7 @@ def _insert_claim(lease: Lease, call: Call, *, permitted_by: UUID | None) -> boo
         lease.run_id,
         call_key=call.key,
         tool=call.tool,
-        digest=call.digest,
+        digest=call.runs_digest,
         epoch=lease.epoch,
         permitted_by=permitted_by,
     )
@@ -247,6 +250,7 @@ def _claim_again(run: Run, lease: Lease, call: Call, execution: ToolExecution) -
     if permitted_by is None:
         return _in_doubt(run, call, execution)
     execution.permitted_by = permitted_by
+    execution.digest = call.runs_digest
     execution.epoch = lease.epoch
     execution.attempt += 1
     execution.status = ToolExecution.Status.STARTED
@@ -280,7 +284,11 @@ def _started(call: Call, attempt: int) -> LogEntry:
 
 
 def _grant(run_id: UUID, call: Call) -> Claim:
-    return Claim(status=ClaimStatus.GRANTED, idempotency_key=f"{run_id}:{call.key}")
+    return Claim(
+        status=ClaimStatus.GRANTED,
+        idempotency_key=f"{run_id}:{call.key}",
+        digest=call.runs_digest,
+    )
 
 
 def _in_doubt(run: Run, call: Call, execution: ToolExecution) -> Claim:

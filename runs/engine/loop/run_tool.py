@@ -52,15 +52,13 @@ class CallEnded:
         return dataclasses.replace(self, outcome=outcome)
 
 
-async def run_tool(
-    run: Drive, tool: FunctionTool, call: Call, edited: str | None, key: str
-) -> CallEnded:
-    """Return how the tool's body ended; `edited` runs instead of the call's arguments.
+async def run_tool(run: Drive, tool: FunctionTool, call: Call, key: str) -> CallEnded:
+    """Return how the tool's body ended.
 
     What a guardrail, a hook or the tool raises to end the run is kept as `failure`, so
     that what has happened is stored first.
     """
-    context = tool_context(run, call, arguments=edited, idempotency_key=key)
+    context = tool_context(run, call, idempotency_key=key)
     said: list[JSONObject] = []
     outcome, value = UNENDED, NO_VALUE
     try:

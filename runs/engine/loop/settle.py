@@ -25,7 +25,7 @@ from ..calls import (
 )
 from ..cancel import cancel_all
 from ..digest import JSONObject
-from ..errors import RunInterrupted, RunStopped
+from ..errors import ClaimRefused, RunInterrupted, RunStopped
 from ..events import ItemEventName, RunItemStreamEvent
 from ..hosted.hosted_tools import MCPToolApprovalRequest
 from ..items import MCPApprovalResponseItem, RunItem, ToolCallOutputItem, typed_item
@@ -267,7 +267,8 @@ async def _ended(
     """Return how the call ended; None leaves it open."""
     verdict = open_call.verdict
     if verdict is not None and verdict.kind is VerdictKind.ANSWER:
-        text = f"{ANSWERED_PREFIX}{verdict.message or ''}"
+        words = ANSWERED_PREFIX if verdict.note is None else verdict.note
+        text = f"{words}{verdict.message or ''}"
         return CallEnded(outcome=Outcome(kind=OutcomeKind.ANSWERED, output=text))
     if verdict is not None and verdict.kind is VerdictKind.REJECT:
         text = await _rejection_text(run, open_call.call, verdict)
@@ -285,7 +286,7 @@ async def _end_without_tool(run: Drive, open_call: OpenCall) -> CallEnded | None
     """
     call, kind = open_call.call, OutcomeKind.INVALID
     if open_call.started:
-        claim = await _claimed(run, open_call)
+        claim = await _claimed(run, open_call, call.under(open_call.verdict))
         if claim is None:
             return None
         if claim.outcome is not None:
@@ -327,7 +328,10 @@ async def _run_once(
         tool, fault = await _tool_of(run, call)
         if tool is None:
             return CallEnded(outcome=Outcome(kind=OutcomeKind.INVALID, output=fault))
-    claim = await _claimed(run, open_call)
+    # Made once: what is claimed is what runs, whatever is said meanwhile.
+    running = call.under(open_call.verdict)
+    note = open_call.verdict.note if open_call.verdict else None
+    claim = await _claimed(run, open_call, running)
     if claim is None:
         return None
     if claim.outcome is not None:
@@ -335,25 +339,28 @@ async def _run_once(
     if tool is None:
         raw = call_raw(run, call)
         return await run_local(run, call, raw, claim.idempotency_key)
-    edited = open_call.verdict.arguments if open_call.verdict else None
     ended: CallEnded | None
     if tool.agent_tool is not None:
         ended = await run_frame(run, tool, open_call)
     else:
-        ended = await run_tool(run, tool, call, edited, claim.idempotency_key)
-    if ended is None or edited is None:
+        ended = await run_tool(run, tool, running, claim.idempotency_key)
+    if ended is None or running.override is None:
         return ended
-    return ended.told(told_of_edit(edited))
+    return ended.told(note or told_of_edit(running.runs))
 
 
-async def _claimed(run: Drive, open_call: OpenCall) -> Claim | None:
-    """Return the claim by which the call starts, or has ended; None leaves it open."""
-    call = open_call.call
+async def _claimed(run: Drive, open_call: OpenCall, call: Call) -> Claim | None:
+    """Return the claim by which the call starts, or has ended; None leaves it open.
+
+    `call` is that of `open_call` as it is to run.
+    """
     if not call.is_claimed or open_call.nested is not None:
         return Claim(status=ClaimStatus.GRANTED)
     heard = run.ports.gate.version()
     claim = await run.journal(run.ports.journal.claim(run.state.root, call))
     done = claim.status is ClaimStatus.DONE and claim.outcome is not None
+    if claim.status is ClaimStatus.GRANTED:
+        _check_granted(claim, call)
     if done or claim.status is ClaimStatus.GRANTED:
         return claim
     open_call.verdict = None
@@ -361,6 +368,15 @@ async def _claimed(run: Drive, open_call: OpenCall) -> Claim | None:
     open_call.held = claim.status is ClaimStatus.HELD
     open_call.held_at = heard
     return None
+
+
+def _check_granted(claim: Claim, call: Call) -> None:
+    """Raise ClaimRefused when what was granted is not what is about to run."""
+    if claim.digest not in ("", call.runs_digest):
+        raise ClaimRefused(
+            f"What was claimed is not the call of {call.tool} that was about to start; "
+            "it was not run."
+        )
 
 
 async def _tool_of(run: Drive, call: Call) -> tuple[FunctionTool | None, str]:
@@ -393,7 +409,7 @@ async def _allow_hosted(run: Drive, open_call: OpenCall) -> CallEnded | None:
     call = open_call.call
     if not call.gated:
         return await _asked_program(run, call)
-    claim = await _claimed(run, open_call)
+    claim = await _claimed(run, open_call, call.under(open_call.verdict))
     if claim is None:
         return None
     allowed = Outcome(kind=OutcomeKind.SUCCEEDED, output="")

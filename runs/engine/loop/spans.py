@@ -186,7 +186,7 @@ def model_span(run: Drive, model: object) -> Iterator[NotedSpan]:
 @contextlib.contextmanager
 def tool_span(run: Drive, call: Call) -> Iterator[NotedSpan]:
     """Tell of one tool's body, guardrails and hooks included."""
-    given = call.arguments if run.config.trace_include_sensitive_data else None
+    given = call.runs if run.config.trace_include_sensitive_data else None
     with function_span(call.tool, given) as span, _failing(span, "Error running tool"):
         if span.is_recording:
             span.span_data.call_id = call.call_id

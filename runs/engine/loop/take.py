@@ -237,6 +237,7 @@ async def _function_call(
         gated=gated,
         why=why if gated else "",
         review=tool.review,
+        parameters=tool.params_json_schema,
     )
 
 
@@ -292,6 +293,7 @@ def _call(
     gated: bool = False,
     why: str = "",
     review: Review | None = None,
+    parameters: JSONObject | None = None,
     named: JSONObject | None = None,
 ) -> Call:
     raw, path = item.raw, run.state.agent_path
@@ -314,6 +316,7 @@ def _call(
         gated=gated,
         why=why,
         review=review or Review(),
+        parameters=parameters,
     )
 
 

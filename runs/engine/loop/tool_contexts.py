@@ -10,9 +10,9 @@ from .drive import Drive
 
 
 def tool_context(
-    run: Drive, call: Call, *, arguments: str | None = None, idempotency_key: str = ""
+    run: Drive, call: Call, *, idempotency_key: str = ""
 ) -> ToolContext[Any]:
-    """Return the context of `call`; `arguments` is what runs instead of its own."""
+    """Return the context of `call`, with the arguments that it runs with."""
     state = run.state
     item = state.call_item(call.key)
     return ToolContext(
@@ -23,7 +23,7 @@ def tool_context(
         _state=state,
         tool_name=call.tool,
         tool_call_id=call.call_id,
-        tool_arguments=call.arguments if arguments is None else arguments,
+        tool_arguments=call.runs,
         tool_call=item.raw_item if item else None,
         tool_namespace=item.raw.get("namespace") if item else None,
         agent=state.current_agent,

@@ -47,6 +47,17 @@ def fault_in(schema: JSONObject, arguments: JSONObject) -> str | None:
     return None
 
 
+def faults_in(schema: JSONObject, arguments: JSONObject) -> dict[str, str]:
+    """Return what is wrong with each argument by its name; `""` for the whole."""
+    found: dict[str, str] = {}
+    for fault in jsonschema.Draft202012Validator(schema).iter_errors(arguments):
+        path = list(fault.absolute_path)
+        inside = ".".join(map(str, path[1:]))
+        told = f"{inside}: {fault.message}" if inside else fault.message
+        found.setdefault(str(path[0]) if path else "", told)
+    return found
+
+
 def schema_of(tool: FunctionTool | None) -> JSONObject:
     """Return the tool's parameter schema; {} for one that is not known here.
 

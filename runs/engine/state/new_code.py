@@ -98,6 +98,10 @@ def under_new_code(call: Call, tool: FunctionTool, *, has_begun: bool) -> Call:
     if hashed == call.schema_hash and gated == call.gated:
         return call
     changed = dataclasses.replace(
-        call, schema_hash=hashed, gated=gated, why=WHY if gated else ""
+        call,
+        schema_hash=hashed,
+        gated=gated,
+        why=WHY if gated else "",
+        parameters=tool.params_json_schema,
     )
     return dataclasses.replace(changed, digest=changed.current_digest())

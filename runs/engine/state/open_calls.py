@@ -233,7 +233,9 @@ class OpenCalls:
         open_call.verdict = verdict
         open_call.in_doubt = open_call.held = False
         if always:
-            standing = dataclasses.replace(verdict, arguments=None, stop=False)
+            standing = dataclasses.replace(
+                verdict, arguments=None, digest=None, note=None, stop=False
+            )
             self.sticky.append(
                 StickyVerdict(
                     agent_path=call.agent_path,

@@ -361,7 +361,7 @@ class _Restoring:
             kind=stored.kind,
             gated=stored.gated or (not is_gone and must_ask(agent, stored, raw, tool)),
             why=stored.why,
-            **({"review": tool.review} if tool else {}),
+            **_facts_of(tool),
         )
         same = asked.name == stored.tool and call.current_digest() == stored.digest
         if asked.is_known and not same:
@@ -415,6 +415,13 @@ def _in_order(
             raise InvalidRunState("The state's order of outputs is broken.")
         ordered[order.start : end] = [moved[key] for key in order.keys]
     return ordered
+
+
+def _facts_of(tool: FunctionTool | None) -> dict[str, Any]:
+    """Return what a call knows of its tool beside its name."""
+    if tool is None:
+        return {}
+    return {"review": tool.review, "parameters": tool.params_json_schema}
 
 
 def _is_of_kind(item: RunItem, kind: CallKind) -> bool:

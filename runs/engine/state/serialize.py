@@ -226,6 +226,10 @@ def _verdict(verdict: Verdict) -> JSONObject:
     written: JSONObject = {"kind": str(verdict.kind), "message": verdict.message}
     if verdict.arguments is not None:
         written["arguments"] = verdict.arguments
+    if verdict.digest is not None:
+        written["digest"] = verdict.digest
+    if verdict.note is not None:
+        written["note"] = verdict.note
     if verdict.stop:
         written["stop"] = True
     return written

@@ -26,6 +26,8 @@ class StoredVerdict(_Stored):
     kind: Literal["approve", "reject", "answer"]
     message: str | None = None
     arguments: str | None = None
+    digest: str | None = None
+    note: str | None = None
     stop: bool = False
 
     def verdict(self) -> Verdict:
@@ -33,6 +35,8 @@ class StoredVerdict(_Stored):
             kind=VerdictKind(self.kind),
             message=self.message,
             arguments=self.arguments,
+            digest=self.digest,
+            note=self.note,
             stop=self.stop,
         )
 
