@@ -9,27 +9,48 @@ from django.utils import timezone
 
 from runs import codec
 
-from . import display, policies, queries, standing, upgrades
+from . import differences, display, policies, queries, standing, upgrades
 from .models import ApprovalRequest, RequestStatus
+from .presets import REJECT_PRESETS
 
 
 def card_context(card: ApprovalRequest, *, user: Any, view: str) -> dict[str, Any]:
     """Return what `approvals/card.html` shows; `view` is page or inline."""
-    written = card.call_data.get("arguments")
-    arguments = written if isinstance(written, str) else card.arguments
+    arguments = card.call_arguments
     return {
         "card": card,
         "user": user,
         "view": view,
         "raw": arguments,
         "shown": display.arguments(arguments),
-        "why_not": policies.why_not_decide(user, card) if card.is_pending else None,
+        **(_verbs(card, user) if card.is_pending else _afterwards(card)),
+        "edit": differences.edit_of(card),
         "why_not_always": standing.why_not_always(card),
         "known": _known(card),
         "changes": upgrades.changes_in(card),
         "servers": upgrades.servers_in(card),
         **_undoing(card, user),
     }
+
+
+def _verbs(card: ApprovalRequest, user: Any) -> dict[str, Any]:
+    """Return what may be said to a pending request: for each verb, why not, or None."""
+    why_not = policies.why_not_decide(user, card)
+    return {
+        "why_not": why_not,
+        "why_not_approve": why_not or policies.why_not_approve_now(user, card),
+        "why_not_edit": why_not or policies.why_no_edit(card),
+        "why_not_stop": policies.why_not_stop(user, card),
+        "presets": REJECT_PRESETS,
+        "votes": list(card.vote_set.all()) if card.votes_needed > 1 else [],
+    }
+
+
+def _afterwards(card: ApprovalRequest) -> dict[str, Any]:
+    """Return what a request that waits no more leads to."""
+    if card.status != RequestStatus.SUPERSEDED:
+        return {}
+    return {"edited_as": queries.edit_after(card)}
 
 
 def _undoing(card: ApprovalRequest, user: Any) -> dict[str, Any]:

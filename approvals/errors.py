@@ -2,6 +2,7 @@
 
 DecisionError
 ├── InvalidDecision   the verdict is none, or not one for this kind of request
+│   └── InvalidEdit   the call does not take the arguments that a person gave it
 ├── NotAllowed        this person may not decide this request
 ├── Stale             the request no longer is what the person saw
 ├── AlreadyDecided    the request has ended
@@ -9,6 +10,8 @@ DecisionError
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from .models import ApprovalRequest
 
@@ -23,6 +26,21 @@ class DecisionError(Exception):
 
 class InvalidDecision(DecisionError):
     pass
+
+
+class InvalidEdit(InvalidDecision):
+    """`faults` says what is wrong by argument, `""` for all of them at once.
+
+    `why` says what is wrong with the reason.
+    """
+
+    def __init__(
+        self, faults: Mapping[str, str], request: ApprovalRequest, *, why: str = ""
+    ) -> None:
+        told = [f"{name}: {fault}" if name else fault for name, fault in faults.items()]
+        super().__init__(" ".join([*told, why]).strip(), request)
+        self.faults = faults
+        self.why = why
 
 
 class NotAllowed(DecisionError):

@@ -8,8 +8,9 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from runs import codec
-from runs.engine.digest import schema_hash
+from runs.engine.digest import call_digest, schema_hash
 from runs.models import OPEN_STATUSES, Run, ToolExecution
+from runs.queries import may_follow, may_start
 
 from .models import (
     DECIDED_STATUSES,
@@ -132,8 +133,11 @@ def why_not_decide(user: User, request: ApprovalRequest) -> str | None:
 
 def why_not_approve(user: User, request: ApprovalRequest) -> str | None:
     """Return why `user` may not approve the request now, or None when they may."""
-    if reason := why_not_decide(user, request):
-        return reason
+    return why_not_decide(user, request) or why_not_approve_now(user, request)
+
+
+def why_not_approve_now(user: User, request: ApprovalRequest) -> str | None:
+    """Return why one who may decide the request may not approve it yet, or None."""
     is_last = request.votes + 1 >= request.votes_needed > 1
     if is_last and request.edited_by_id == user.pk:
         return "You changed this call; someone else must give the last vote."
@@ -142,22 +146,46 @@ def why_not_approve(user: User, request: ApprovalRequest) -> str | None:
 
 def why_not_edit(user: User, request: ApprovalRequest) -> str | None:
     """Return why `user` may not change the call before approving it, or None."""
+    return why_not_decide(user, request) or why_no_edit(request)
+
+
+def why_no_edit(request: ApprovalRequest) -> str | None:
+    """Return why nobody may change the request's call, or None."""
     if request.kind == ApprovalRequest.Kind.RECONCILE:
         return "This call has started already; its arguments are what they were."
     if not is_editable(request):
-        return "The arguments of this tool have no known schema to check a change by."
-    return why_not_decide(user, request)
+        return "The schema of this tool's arguments is not known here."
+    return None
+
+
+def why_not_stop(user: User, request: ApprovalRequest) -> str | None:
+    """Return why `user` may not stop the request's run, or None when they may."""
+    if not may_start(user):
+        return "Only operators stop runs; you may reject this call and stop its run."
+    if not may_follow(user) and not _is_own(user, request.run):
+        return "You do not see this run."
+    return None
+
+
+def _is_own(user: User, run: Run) -> bool:
+    return user.pk in (run.requester_id, run.conversation.owner_id)
 
 
 def is_editable(request: ApprovalRequest) -> bool:
     """Say whether its call is of a kind whose arguments a person may change.
 
-    The schema that is kept with the request must be the one in its digest.
+    What is kept of the call must be what its digest is of, the schema as well.
     """
     if request.kind != ApprovalRequest.Kind.APPROVAL or not request.parameters:
         return False
     schema = codec.loads(request.parameters)
-    return schema_hash(request.tool, schema) == request.schema_hash
+    same = call_digest(
+        tool=request.tool,
+        schema_hash=schema_hash(request.tool, schema),
+        agent_path=request.agent_path,
+        arguments=request.call_arguments,
+    )
+    return same == request.digest
 
 
 def why_not_undo(user: User, request: ApprovalRequest, now: datetime) -> str | None:

@@ -46,6 +46,7 @@ def visible_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
         "run__conversation__owner",
         "decision__actor",
         "decision__rule__creator",
+        "edited_by",
     )
     if not isinstance(user, User):
         return found.none()
@@ -95,10 +96,21 @@ def requests_of_runs(runs: list[Run]) -> dict[str, ApprovalRequest]:
         "run__conversation__owner",
         "decision__actor",
         "decision__rule__creator",
+        "edited_by",
     )
     held = Q(status__in=DECIDED_STATUSES, decision__release_at__gt=timezone.now())
     shown = found.filter(Q(status=RequestStatus.PENDING) | held, run__in=runs)
+    shown = shown.prefetch_related("vote_set__voter")
     return {str(request.pk): request for request in shown}
+
+
+def edit_after(request: ApprovalRequest) -> ApprovalRequest | None:
+    """Return the request that followed because a person changed the call, if any."""
+    after = ApprovalRequest.objects.select_related("edited_by").filter(
+        run=request.run_id, call_key=request.call_key, revision=request.revision + 1
+    )
+    edited = after.filter(edited_by__isnull=False).exclude(digest=request.digest)
+    return edited.first()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ def why_not_always(request: ApprovalRequest) -> str | None:
         return "This tool is critical: every call is asked about."
     if request.votes_needed > 1:
         return f"This tool needs {request.votes_needed} approvals for every call."
+    if request.is_edited:
+        return "A person changed this call; what was changed is decided each time."
     if request.warnings:
         return "Its text has display warnings; calls like it are asked about each time."
     return None

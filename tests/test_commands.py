@@ -299,7 +299,9 @@ def test_decide_refuses_a_wrong_verdict_or_person() -> None:
 
     assert "invalid choice" in refused(request, "--as=ada", verdict="yes")
     assert "invalid choice" in refused(request, "--as=ada", verdict="")
-    assert "in doubt" in refused(request, "--as=ada", "--output=x", verdict="answer")
+    assert "Write the output" in refused(request, "--as=ada", verdict="answer")
+    stops = refused(request, "--as=ada", "--stop", verdict="approve")
+    assert "Only to reject" in stops
     assert "no active user 'nobody'" in refused(request, "--as=nobody")
     assert "no active user 'gone'" in refused(request, "--as=gone")
     assert "--as" in refused(request)

@@ -363,7 +363,7 @@ def test_what_names_no_verdict_decides_nothing(sent: str | None, htmx: bool) -> 
     [
         ({"digest": ""}, "digest of the call is missing"),
         ({"always": "on"}, "every call is asked about"),
-        ({"verdict": "answer", "output": "It happened"}, "Only a call in doubt"),
+        ({"verdict": "answer", "output": " "}, "Write the output"),
     ],
 )
 def test_what_a_request_cannot_take_decides_nothing(

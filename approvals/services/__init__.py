@@ -10,11 +10,13 @@ from ..errors import (
     AlreadyDecided,
     DecisionError,
     InvalidDecision,
+    InvalidEdit,
     NotAllowed,
     NotUndoable,
     Stale,
 )
 from .deciding import apply_rules, decide, deny_orphans
+from .editing import check_edit, edit
 from .expiry import expire_due
 from .telling import announce, announce_new
 from .undoing import undo
@@ -23,14 +25,17 @@ __all__ = [
     "AlreadyDecided",
     "DecisionError",
     "InvalidDecision",
+    "InvalidEdit",
     "NotAllowed",
     "NotUndoable",
     "Stale",
     "announce",
     "announce_new",
     "apply_rules",
+    "check_edit",
     "decide",
     "deny_orphans",
+    "edit",
     "expire_due",
     "undo",
 ]

@@ -62,11 +62,11 @@ def decide(
     """
     request = locked(request_id)
     if not request.is_pending:
-        raise _refusal(request, by, digest_seen)
+        raise refusal(request, by, digest_seen)
     verdict = _fitting(verdict, request, output=output, always=always, stop=stop)
     reason, output = storable_text(reason), storable_text(output)
     if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
-        raise _refusal(request, by, digest_seen)
+        raise refusal(request, by, digest_seen)
     request.refresh_from_db()
     if isinstance(by, User):
         _keep_vote(request, verdict, by, digest_seen, reason)
@@ -142,9 +142,7 @@ def _fitting(
     if answers and not output.strip():
         raise InvalidDecision("Write the output that the model shall get.", request)
     if answers and always:
-        raise InvalidDecision(
-            "An answer is for this one call.", request
-        )
+        raise InvalidDecision("An answer is for this one call.", request)
     if stop and (known != Verdict.REJECT or request.kind == Kind.UPGRADE):
         raise InvalidDecision("Only to reject a call can stop its run too.", request)
     if always and (reason := standing.why_not_always(request)):
@@ -194,7 +192,7 @@ def _votable(
     )
 
 
-def _refusal(
+def refusal(
     request: ApprovalRequest, by: User | Rule | None, digest_seen: str
 ) -> DecisionError:
     """Return why no vote could be cast, from the request as it stands now."""

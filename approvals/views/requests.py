@@ -24,19 +24,22 @@ DONE = {
     RequestStatus.REJECTED: "Rejected. The model is told, and the run goes on.",
     RequestStatus.ANSWERED: "Recorded. The model gets this output.",
 }
+EDITED = "Approved as changed. The run goes on with these arguments."
+STOPPED = "Rejected, and the run is stopped. Nothing new starts in it."
 UPGRADE_DONE = {
     RequestStatus.APPROVED: "The run goes on under the code there is now.",
     RequestStatus.REJECTED: "The run has ended.",
 }
+TYPED = ("reason", "output", "preset", "stop")
 UNDONE = "Undone. The call is asked about again."
 
 
 @require_safe
 @signed_in
 def request(request: PageRequest, pk: UUID) -> HttpResponse:
-    card = _visible(request, pk)
+    card = visible(request, pk)
     if "full" in request.GET:
-        text = display.full_text(_arguments(card))
+        text = display.full_text(card.call_arguments)
         context = {"card": card, "text": text}
         return render(request, "approvals/full.html", context)
     return _page(request, card)
@@ -45,43 +48,39 @@ def request(request: PageRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @signed_in
 def decide(request: PageRequest, pk: UUID) -> HttpResponse:
-    card = _visible(request, pk)
+    card = visible(request, pk)
     form = DecisionForm(request.POST, card=card)
     if not form.is_valid():
-        return _refused(request, card, form.problem, status=422)
+        return refused(request, card, form.problem, status=422)
     try:
         services.decide(card.pk, by=request.user, **form.decision)
     except services.NotAllowed as error:
-        return _refused(request, card, str(error), status=403)
+        return refused(request, card, str(error), status=403)
     except (services.Stale, services.AlreadyDecided) as error:
-        return _refused(request, _visible(request, pk), str(error), status=409)
+        return refused(request, visible(request, pk), str(error), status=409)
     except services.InvalidDecision as error:
-        return _refused(request, card, str(error), status=422)
-    return _decided(request, _visible(request, pk))
+        return refused(request, card, str(error), status=422)
+    return decided(request, visible(request, pk))
 
 
 @require_POST
 @signed_in
 def undo(request: PageRequest, pk: UUID) -> HttpResponse:
-    card = _visible(request, pk)
+    card = visible(request, pk)
     try:
         again = services.undo(card.pk, by=request.user)
     except services.NotAllowed as error:
-        return _refused(request, _visible(request, pk), str(error), status=403)
+        return refused(request, visible(request, pk), str(error), status=403)
     except services.NotUndoable as error:
-        return _refused(request, _visible(request, pk), str(error), status=409)
+        return refused(request, visible(request, pk), str(error), status=409)
     if request.htmx:
-        return _fragment(request, _visible(request, again.pk), UNDONE)
+        return _fragment(request, visible(request, again.pk), UNDONE)
     messages.success(request, UNDONE)
     return redirect(local_path(request, again.get_absolute_url()))
 
 
-def _visible(request: PageRequest, pk: UUID) -> ApprovalRequest:
+def visible(request: PageRequest, pk: UUID) -> ApprovalRequest:
     return get_object_or_404(queries.visible_requests(request.user), pk=pk)
-
-
-def _arguments(card: ApprovalRequest) -> str:
-    return str(card.call_data.get("arguments", card.arguments))
 
 
 def _page(
@@ -93,18 +92,18 @@ def _page(
     return render(request, "approvals/request.html", context, status=status)
 
 
-def _refused(
+def refused(
     request: PageRequest, card: ApprovalRequest, problem: str, *, status: int
 ) -> HttpResponse:
     """Show the card as it stands, with why nothing was decided and what was typed."""
-    typed = {name: request.POST.get(name, "") for name in ("reason", "output")}
+    typed = {name: request.POST.get(name, "") for name in TYPED}
     more = {"problem": problem, "typed": typed}
     if not request.htmx:
         return _page(request, card, status=status, **more)
     return _fragment(request, card, problem, status=status, **more)
 
 
-def _decided(request: PageRequest, card: ApprovalRequest) -> HttpResponse:
+def decided(request: PageRequest, card: ApprovalRequest) -> HttpResponse:
     done = _what_is_done(card)
     if request.htmx:
         return _fragment(request, card, done, just_decided=True)
@@ -116,6 +115,10 @@ def _what_is_done(card: ApprovalRequest) -> str:
     if card.is_held(timezone.now()):
         left = relative_left(card.decision.release_at)
         return f"{card.get_status_display()}. It counts in {left}; you can undo it."
+    if card.status == RequestStatus.REJECTED and card.decision.stops_run:
+        return STOPPED
+    if card.status == RequestStatus.APPROVED and card.is_edited:
+        return EDITED
     is_upgrade = card.kind == ApprovalRequest.Kind.UPGRADE
     done = (UPGRADE_DONE if is_upgrade else DONE).get(RequestStatus(card.status))
     return done or f"Your vote counts: {card.votes} of {card.votes_needed} needed."

@@ -218,14 +218,14 @@ def test_of_many_deciders_at_once_one_wins() -> None:
 
 
 @pytest.mark.django_db
-def test_an_approval_cannot_be_an_answer_and_an_answer_not_empty() -> None:
+def test_an_answer_is_not_empty_and_only_for_a_call() -> None:
     request = request_for()
 
-    with pytest.raises(InvalidDecision, match="in doubt"):
-        say("answer", request, ada(), output="fine")
-    ApprovalRequest.objects.update(kind=ApprovalRequest.Kind.RECONCILE)
     with pytest.raises(InvalidDecision, match="output"):
-        say("answer", request, User.objects.get(username="ada"), output=" ")
+        say("answer", request, ada(), output=" ")
+    ApprovalRequest.objects.update(kind=ApprovalRequest.Kind.UPGRADE)
+    with pytest.raises(InvalidDecision, match="Only a call"):
+        say("answer", request, User.objects.get(username="ada"), output="fine")
 
 
 # What a request says of its call

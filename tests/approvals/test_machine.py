@@ -490,9 +490,8 @@ class Desk(RuleBasedStateMachine):
         asked = called.latest
         if asked.status != "pending":
             return AlreadyDecided
-        if verdict == "answer" and not asked.reconciles:
-            return InvalidDecision
-        if always and (asked.reconciles or called.call.tool == "double"):
+        once = asked.reconciles or called.call.tool == "double"
+        if always and (once or verdict == "answer"):
             return InvalidDecision
         return NotAllowed if who in asked.votes else ApprovalRequest
 

@@ -565,7 +565,7 @@ async def test_the_question_is_decided_like_any_other(
         await decide(request, "approve", bob)
     with pytest.raises(InvalidDecision, match="Each change of the code"):
         await decide(request, "approve", reviewer, always=True)
-    with pytest.raises(InvalidDecision, match="Only a call in doubt"):
+    with pytest.raises(InvalidDecision, match="Only a call can be answered"):
         await decide(request, "answer", reviewer, output="yes")
     await decide(request, "approve", reviewer)
 

@@ -1,0 +1,46 @@
+"""What a person changed in a call, argument by argument."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from .editing import values_in
+from .models import ApprovalRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """An argument that is another now. Whole texts, for the page to make inert."""
+
+    name: str
+    before: str | None
+    """None: it was not there."""
+    after: str | None
+    """None: it is left out."""
+
+
+def differences(before: str, after: str) -> list[Difference]:
+    """Return what differs between two texts of arguments, in the order of `after`."""
+    old, new = values_in(before), values_in(after)
+    if not old and before.strip() not in ("", "{}"):
+        return [Difference(name="all of it", before=before, after=after)]
+    return [
+        Difference(name=name, before=_told(old.get(name)), after=_told(new.get(name)))
+        for name in {**new, **old}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def edit_of(request: ApprovalRequest) -> list[Difference]:
+    """Return what a person changed in the request's call; [] where nobody did."""
+    if not request.is_edited:
+        return []
+    return differences(request.written_arguments, request.call_arguments)
+
+
+def _told(token: str | None) -> str | None:
+    """Return a value as a person reads it: a text as its characters."""
+    if token is None or not token.startswith('"'):
+        return token
+    return str(json.loads(token))
