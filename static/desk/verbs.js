@@ -3,7 +3,8 @@
   "use strict";
 
   function focusFirst(inside) {
-    const first = inside.querySelector("[data-first]");
+    const wrong = inside.querySelector("[aria-invalid]");
+    const first = wrong || inside.querySelector("[data-first]");
     if (first) {
       first.focus();
     }
