@@ -1,4 +1,4 @@
-"""The audit trail: one hash chain a run, appended inside the caller's transaction."""
+"""The audit trail: a hash chain a run and one a Rule, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ def append(
     run_id: UUID, *, actor: str, action: str, about: UUID, payload: dict[str, Any]
 ) -> None:
     """Add a link to the run's chain. The caller has locked the run's row."""
-    chain = f"run:{run_id}"
+    append_to(f"run:{run_id}", actor=actor, action=action, about=about, payload=payload)
+
+
+def append_to(
+    chain: str, *, actor: str, action: str, about: UUID, payload: dict[str, Any]
+) -> None:
+    """Add a link to a chain. The caller has locked the row that the chain is of."""
     seq, previous = execute(_LAST, [chain]).fetchone() or (0, START)
     entry = AuditEntry(
         chain=chain,
@@ -57,8 +63,13 @@ def link_hash(entry: AuditEntry) -> str:
 
 def broken_link(run_id: UUID) -> AuditEntry | None:
     """Return the first entry of the run's chain that does not fit, or None."""
+    return broken_link_of(f"run:{run_id}")
+
+
+def broken_link_of(chain: str) -> AuditEntry | None:
+    """Return the first entry of a chain that does not fit, or None."""
     previous, seq = START, 1
-    for entry in AuditEntry.objects.filter(chain=f"run:{run_id}").order_by("seq"):
+    for entry in AuditEntry.objects.filter(chain=chain).order_by("seq"):
         fits = entry.seq == seq and entry.previous_hash == previous
         if not fits or entry.hash != link_hash(entry):
             return entry

@@ -7,13 +7,17 @@ DecisionError
 ├── Stale             the request no longer is what the person saw
 ├── AlreadyDecided    the request has ended
 └── NotUndoable       there is no verdict, or it is too late to take it back
+
+RuleError             why a standing Rule was not changed
+├── RuleNotYours      this person may not revoke it
+└── RuleEnded         it has ended before
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .models import ApprovalRequest
+from .models import ApprovalRequest, Rule
 
 
 class DecisionError(Exception):
@@ -56,4 +60,20 @@ class AlreadyDecided(DecisionError):
 
 
 class NotUndoable(DecisionError):
+    pass
+
+
+class RuleError(Exception):
+    """`rule` is the Rule as it stands now; the text is fit for the page."""
+
+    def __init__(self, message: str, rule: Rule) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+class RuleNotYours(RuleError):
+    pass
+
+
+class RuleEnded(RuleError):
     pass

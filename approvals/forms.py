@@ -14,6 +14,7 @@ from .errors import InvalidEdit
 from .models import ApprovalRequest, Verdict
 from .presets import REJECT_PRESETS, reason_of
 from .services import check_edit
+from .terms import FOR_THIS_RUN
 
 REASON_CHARS = 4_000
 OUTPUT_CHARS = 100_000
@@ -71,7 +72,7 @@ class DecisionForm(forms.Form):
             "digest_seen": given["digest"],
             "reason": reason_of(given["preset"], given["reason"]),
             "output": given["output"],
-            "always": given["always"] == "on",
+            "always": FOR_THIS_RUN if given["always"] == "on" else None,
             "stop": given["stop"] == "on",
         }
 

@@ -17,6 +17,7 @@ from .models import (
     ApprovalRequest,
     Decision,
     RequestStatus,
+    Rule,
     Vote,
 )
 
@@ -195,6 +196,21 @@ def why_not_undo(user: User, request: ApprovalRequest, now: datetime) -> str | N
     if request.decision.actor_id == user.pk:
         return None
     return _why_not_of_them(user, request)
+
+
+def why_not_revoke(user: User, rule: Rule) -> str | None:
+    """Return why `user` may not revoke the Rule, or None when they may.
+
+    Its maker may, whoever decides such requests, and an admin of Rules.
+    """
+    if rule.creator_id == user.pk or user.has_perm("approvals.change_rule"):
+        return None
+    if not holds(user, DECIDE):
+        return "Only its maker, a reviewer or an admin may revoke this Rule."
+    group = rule.made_with.request.reviewers if rule.made_with else ""
+    if group and not user.groups.filter(name=group).exists():
+        return f"Only members of “{group}” may revoke this Rule."
+    return None
 
 
 def _why_not_of_them(user: User, request: ApprovalRequest) -> str | None:

@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, User
 
 from approvals.models import ApprovalRequest, RequestStatus
 from approvals.services import decide
+from approvals.terms import FOR_THIS_RUN
 from runs import services
 from runs.models import Run, RunStatus
 
@@ -54,6 +55,9 @@ def pending(run: Run) -> list[ApprovalRequest]:
 
 
 def say(verdict: str, request: ApprovalRequest, by: User, **said: Any) -> None:
+    """Have `by` decide; `always=True` is the Rule for this run."""
+    if said.get("always") is True:
+        said["always"] = FOR_THIS_RUN
     decide(request.pk, verdict=verdict, by=by, digest_seen=request.digest, **said)
 
 

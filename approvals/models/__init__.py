@@ -15,7 +15,7 @@ from .requests import (
     RequestStatus,
     Vote,
 )
-from .rules import Rule
+from .rules import Rule, RuleState
 from .verdicts import Verdict
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Decision",
     "RequestStatus",
     "Rule",
+    "RuleState",
     "Verdict",
     "Vote",
 ]

@@ -1,7 +1,7 @@
 """Every write about requests and decisions. `decide` is the one door for verdicts.
 
 Page, command, admin, standing Rule and expiry come through it; nothing else writes a
-Decision. `undo` takes one back while it is held.
+Decision. `undo` takes one back while it is held; `revoke_rule` ends a standing Rule.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from ..errors import (
     InvalidEdit,
     NotAllowed,
     NotUndoable,
+    RuleEnded,
+    RuleError,
+    RuleNotYours,
     Stale,
 )
 from .deciding import apply_rules, decide, deny_orphans
 from .editing import check_edit, edit
 from .expiry import expire_due
+from .rules import revoke_rule
 from .telling import announce, announce_new
 from .undoing import undo
 
@@ -28,6 +32,9 @@ __all__ = [
     "InvalidEdit",
     "NotAllowed",
     "NotUndoable",
+    "RuleEnded",
+    "RuleError",
+    "RuleNotYours",
     "Stale",
     "announce",
     "announce_new",
@@ -37,5 +44,6 @@ __all__ = [
     "deny_orphans",
     "edit",
     "expire_due",
+    "revoke_rule",
     "undo",
 ]

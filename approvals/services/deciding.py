@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -26,6 +27,8 @@ from ..models import (
     Verdict,
     Vote,
 )
+from ..terms import Terms
+from .rules import make_rule, suspend_outdated, take_use
 from .telling import announce, locked, name_of, record, shown_name
 
 Kind = ApprovalRequest.Kind
@@ -43,7 +46,7 @@ def decide(
     digest_seen: str,
     reason: str = "",
     output: str = "",
-    always: bool = False,
+    always: Terms | None = None,
     stop: bool = False,
     as_clean_up: bool = False,
 ) -> ApprovalRequest:
@@ -51,10 +54,10 @@ def decide(
 
     Returns the request as it then stands. `reason` reaches the model with a rejection;
     `output` stands for the tool's output with an answer. To reject with `stop` also
-    stops the run for good, in the same commit. To reject that a run goes on
-    under changed code ends it. `always` also makes a Rule
-    for this run, agent and tool, which decides their other open requests. Rejecting
-    `as_clean_up` is an admin's, not a reviewer's. Nobody, None, does nothing but reject
+    stops the run for good, in the same commit. To reject that a run goes on under
+    changed code ends it. `always` also makes a Rule on these terms, which decides the
+    other open requests of this run that it covers. Rejecting `as_clean_up` is an
+    admin's, not a reviewer's, and makes no Rule. Nobody, None, does nothing but reject
     a request whose time is over.
 
     Raises InvalidDecision, AlreadyDecided, Stale when `digest_seen` is not the
@@ -63,7 +66,8 @@ def decide(
     request = locked(request_id)
     if not request.is_pending:
         raise refusal(request, by, digest_seen)
-    verdict = _fitting(verdict, request, output=output, always=always, stop=stop)
+    verdict = _fitting(verdict, request, output=output, stop=stop)
+    _check_terms(verdict, request, by, always)
     reason, output = storable_text(reason), storable_text(output)
     if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
         raise refusal(request, by, digest_seen)
@@ -72,8 +76,8 @@ def decide(
         _keep_vote(request, verdict, by, digest_seen, reason)
     if verdict != Verdict.APPROVE or request.votes >= request.votes_needed:
         decision = _settle(request, verdict, by, reason, output, stop=stop)
-        if always and isinstance(by, User):
-            _make_rule(decision, by)
+        if always and isinstance(by, User) and not as_clean_up:
+            _make_rule(decision, always, by)
     announce(request, by=shown_name(by))
     if _ends_its_run(request):  # last: nothing about a request follows that
         _end_run(request, by, reason)
@@ -110,7 +114,15 @@ def deny_orphans(request_ids: Collection[UUID], *, by: User) -> int:
 
 def apply_rules(request: ApprovalRequest) -> None:
     """Let a standing Rule decide the request, if one covers it."""
-    if rule := standing.covering_rule(request):
+    rules = standing.rules_for(request)
+    if rule := standing.covering_rule(request, rules):
+        _apply(rule, request)
+    suspend_outdated(rules, request)
+
+
+def _apply(rule: Rule, request: ApprovalRequest) -> None:
+    # Not allowed: another run took its last use, or it was revoked. A person is asked.
+    with suppress(NotAllowed):
         decide(
             request.pk,
             verdict=rule.verdict,
@@ -118,16 +130,11 @@ def apply_rules(request: ApprovalRequest) -> None:
             digest_seen=request.digest,
             reason=rule.reason,
         )
-        request.refresh_from_db()
+    request.refresh_from_db()
 
 
 def _fitting(
-    verdict: Verdict | str,
-    request: ApprovalRequest,
-    *,
-    output: str,
-    always: bool,
-    stop: bool,
+    verdict: Verdict | str, request: ApprovalRequest, *, output: str, stop: bool
 ) -> Verdict:
     """Return the verdict, if it is one and this request can take it."""
     try:
@@ -141,13 +148,23 @@ def _fitting(
         raise InvalidDecision("Only a call can be answered.", request)
     if answers and not output.strip():
         raise InvalidDecision("Write the output that the model shall get.", request)
-    if answers and always:
-        raise InvalidDecision("An answer is for this one call.", request)
     if stop and (known != Verdict.REJECT or request.kind == Kind.UPGRADE):
         raise InvalidDecision("Only to reject a call can stop its run too.", request)
-    if always and (reason := standing.why_not_always(request)):
-        raise InvalidDecision(reason, request)
     return known
+
+
+def _check_terms(
+    verdict: Verdict,
+    request: ApprovalRequest,
+    by: User | Rule | None,
+    always: Terms | None,
+) -> None:
+    """Raise InvalidDecision if no Rule can be made on these terms."""
+    if always is None:
+        return
+    maker = by if isinstance(by, User) else None
+    if reason := standing.why_not_make(request, verdict, always, maker):
+        raise InvalidDecision(reason, request)
 
 
 def _cast_vote(
@@ -164,6 +181,8 @@ def _cast_vote(
         due = policies.expirable(request, now).filter(digest=digest_seen)
         return verdict == Verdict.REJECT and bool(due.update(updated_at=now))
     votable = _votable(request, verdict, by, digest_seen, as_clean_up=as_clean_up)
+    if isinstance(by, Rule) and not take_use(by):
+        return False
     return bool(votable.update(votes=F("votes") + 1, updated_at=now))
 
 
@@ -257,8 +276,6 @@ def _settle(
         release_at=now + hold,
         created_at=now,
     )
-    if isinstance(by, Rule):
-        Rule.objects.filter(pk=by.pk).update(uses=F("uses") + 1)
     if not stop and not _ends_its_run(request):
         wake(request.run_id, at=decision.release_at if hold else None)
     ids = {"decision": str(decision.pk), **({"stop": True} if stop else {})}
@@ -285,24 +302,10 @@ def _end_run(request: ApprovalRequest, by: User | Rule | None, reason: str) -> N
     end(run, RunStatus.FAILED, error=error, by=shown_name(by))
 
 
-def _make_rule(decision: Decision, creator: User) -> None:
-    """Make *always* true: a Rule for the rest of the run, and for what is open."""
-    request, verdict = decision.request, Verdict(decision.verdict)
-    rule = Rule.objects.create(
-        scope=Rule.Scope.RUN,
-        run=request.run,
-        agent_path=request.agent_path,
-        tool=request.tool,
-        schema_hash=request.schema_hash,
-        verdict=verdict,
-        reason=decision.reason,
-        creator=creator,
-        made_with=decision,
-        created_at=timezone.now(),
-    )
-    name, ids = creator.get_username(), {"rule": str(rule.pk)}
-    record(request, "rule", name, verdict, rule.reason, **ids)
-    for other in standing.covered_by(rule):
+def _make_rule(decision: Decision, terms: Terms, creator: User) -> None:
+    """Make *always* true: a Rule, and its verdict on what is open in this run."""
+    rule = make_rule(decision, terms, creator)
+    for other in standing.open_in(decision.request, rule):
         apply_rules(other)
 
 

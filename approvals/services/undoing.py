@@ -14,7 +14,10 @@ from runs.transactions import write
 from .. import policies
 from ..errors import DecisionError, NotAllowed, NotUndoable
 from ..models import ApprovalRequest, RequestStatus, Rule, Verdict
+from .rules import end_rule
 from .telling import announce, announce_new, locked, record
+
+WITH_ITS_VERDICT = "The verdict it was made with was undone."
 
 
 @write
@@ -83,7 +86,7 @@ def _reopened(request: ApprovalRequest) -> ApprovalRequest:
 
 def _revoke(rule: Rule, request: ApprovalRequest, by: User, now: datetime) -> None:
     """End a Rule whose making was undone, and undo what it decided and is held."""
-    Rule.objects.filter(pk=rule.pk).update(revoked_at=now)
+    end_rule(rule, by=by, reason=WITH_ITS_VERDICT)
     name, ids = by.get_username(), {"rule": str(rule.pk)}
     record(request, "revoke", name, Verdict(rule.verdict), rule.reason, **ids)
     made = rule.decisions.filter(request__run=request.run, release_at__gt=now)

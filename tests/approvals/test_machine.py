@@ -37,6 +37,7 @@ from approvals.services import (
     expire_due,
     undo,
 )
+from approvals.terms import FOR_THIS_RUN
 from runs import codec, services
 from runs.engine import (
     Call,
@@ -471,7 +472,7 @@ class Desk(RuleBasedStateMachine):
             verdict=verdict,
             by=person,
             digest_seen=row.digest,
-            always=always,
+            always=FOR_THIS_RUN if always else None,
             **said,
         )
         if predicted is not ApprovalRequest:

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from approvals.models import ApprovalRequest, Verdict
 from approvals.services import DecisionError, decide, edit
+from approvals.terms import FOR_THIS_RUN
 from runs import inert
 
 EDIT = "edit"
@@ -79,7 +80,7 @@ def _decided(
         digest_seen=options["digest"] or request.digest,
         reason=options["reason"],
         output=options["output"],
-        always=options["always"],
+        always=FOR_THIS_RUN if options["always"] else None,
         stop=options["stop"],
     )
 
