@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,8 @@ from .models import (
     Rule,
     Vote,
 )
+
+REVOKED_HERE = "Revoked in the admin."
 
 
 class WaitingFilter(admin.SimpleListFilter):
@@ -214,9 +217,16 @@ class RuleAdmin(HistoryAdmin):
     list_filter = ("verdict", "scope")
     list_select_related = ("creator",)
     search_fields = ("tool", "agent_path", "creator__username", "reason")
-    id_fields = ("pk", "run")
-    exclude = ("tool", "agent_path", "reason")
-    readonly_fields = ("safe_tool", "safe_agent", "reason_text")
+    id_fields = ("pk", "run", "conversation")
+    exclude = ("tool", "agent_path", "reason", "conditions", "revoke_reason")
+    readonly_fields = (
+        "safe_tool",
+        "safe_agent",
+        "conditions_text",
+        "reason_text",
+        "revoke_reason_text",
+    )
+    actions = ("revoke_rules",)
 
     @admin.display(description="tool", ordering="tool")
     def safe_tool(self, rule: Rule) -> str:
@@ -229,6 +239,28 @@ class RuleAdmin(HistoryAdmin):
     @admin.display(description="agent")
     def safe_agent(self, rule: Rule) -> str:
         return inert.excerpt(rule.agent_path, 500)
+
+    @admin.display(description="conditions")
+    def conditions_text(self, rule: Rule) -> SafeString:
+        return json_box(rule.conditions, "conditions")
+
+    @admin.display(description="why revoked")
+    def revoke_reason_text(self, rule: Rule) -> SafeString:
+        return text_box(rule.revoke_reason, "why revoked")
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("approvals.change_rule")
+
+    @admin.action(description="Revoke", permissions=["revoke"])
+    def revoke_rules(self, request: HttpRequest, chosen: QuerySet[Rule]) -> None:
+        person: Any = request.user
+        revoked = 0
+        for pk in chosen.values_list("pk", flat=True):
+            with suppress(services.RuleError):
+                services.revoke_rule(pk, by=person, reason=REVOKED_HERE)
+                revoked += 1
+        told = f"{revoked} Rules revoked; the others had ended already."
+        self.message_user(request, told, messages.SUCCESS)
 
 
 @admin.register(AuditEntry)

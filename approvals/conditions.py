@@ -4,7 +4,7 @@ A condition names one value by its path and says what it may be. Two Rules that 
 alike are not: one for *any* arguments, and one for calls with *none*.
 
 In doubt a person is asked. So nothing here raises on a call's arguments, whatever they
-are. A path that is not there is not covered, nor is a value that no condition names, nor
+are. A path that is not there is not covered, nor is a value that no condition names, or
 a number that some readers round. Text is compared as it is written.
 """
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from .views import editing, ops, queue, requests
+from .views import editing, ops, queue, requests, rules
 
 app_name = "approvals"
 urlpatterns = [
@@ -10,4 +10,8 @@ urlpatterns = [
     path("requests/<uuid:pk>/decide/", requests.decide, name="decide"),
     path("requests/<uuid:pk>/edit/", editing.edit, name="edit"),
     path("requests/<uuid:pk>/undo/", requests.undo, name="undo"),
+    path("requests/<uuid:pk>/always/", rules.always, name="always"),
+    path("rules/", rules.rules, name="rules"),
+    path("rules/<uuid:pk>/", rules.rule, name="rule"),
+    path("rules/<uuid:pk>/revoke/", rules.revoke, name="revoke"),
 ]
