@@ -314,7 +314,9 @@ def test_the_narrowest_rule_is_used() -> None:
 
     append(run, lease, [refund(30, "c3")])
 
-    assert run.requests.get(call_key="c3").decision.rule.scope == Scope.RUN
+    decision = run.requests.get(call_key="c3").decision
+    assert decision.rule is not None
+    assert decision.rule.scope == Scope.RUN
 
 
 @pytest.mark.django_db
@@ -339,7 +341,7 @@ def test_a_request_a_person_edited_is_asked_about_and_takes_no_rule() -> None:
     first = pending(run)[0]
     ApprovalRequest.objects.filter(pk=first.pk).update(status="superseded")
     edited = ApprovalRequest.objects.get(pk=first.pk)
-    edited.pk, edited.revision, edited.digest = None, 2, "e" * 64  # type: ignore[assignment]
+    edited.pk, edited.revision, edited.digest = None, 2, "e" * 64
     edited.status = RequestStatus.PENDING
     edited.save(force_insert=True)
     Rule.objects.update(revoked_at=None)
