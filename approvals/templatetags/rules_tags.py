@@ -75,7 +75,7 @@ def until(rule: Rule) -> str:
 def used(rule: Rule) -> str:
     """Return how often a Rule was used, of how many times it may be."""
     of = f" of {rule.use_cap}" if rule.use_cap else ""
-    return f"used {rule.uses}{of}\u00d7"
+    return f"used {rule.uses}\u00d7{of}"
 
 
 @register.filter
@@ -110,13 +110,13 @@ def rules_in_conversation(
 
 @register.inclusion_tag("approvals/rules_chips.html", takes_context=True)
 def rule_of_card(context: Context, card: ApprovalRequest, view: str) -> dict[str, Any]:
-    """Show the Rule that decided a request, or would decide one like it."""
+    """Show the Rule that decided a request, was made with it, or would decide it."""
     user, rule = _reader(context), None
     if card.is_pending:
         # In a list of cards it would be a query each.
         rule = standing.covering_rule(card) if view == "page" else None
     elif decision := getattr(card, "decision", None):
-        rule = decision.rule
+        rule = decision.rule or decision.made_rules.first()
     seen = rule and rule_queries.visible_rules(user).filter(pk=rule.pk).first()
     return _chips(context, [seen] if seen else [], is_pending=card.is_pending)
 
