@@ -102,13 +102,14 @@ def rules_for(request: ApprovalRequest) -> list[Rule]:
     Narrowest first. Their conditions and makers are not looked at.
     """
     run = request.run
-    here = Q(agent_path=request.agent_path)
+    # In each branch, so that each can be answered from an index of its own.
+    of_tool = Q(tool=request.tool, revoked_at=None)
+    here = Q(of_tool, agent_path=request.agent_path)
     found = in_force(Rule.objects.all()).filter(
         Q(here, scope=Rule.Scope.RUN, run=run)
         | Q(here, scope=Rule.Scope.CONVERSATION, conversation=run.conversation_id)
         | Q(here, scope=Rule.Scope.AGENT, agent_key=run.agent_key)
-        | Q(scope=Rule.Scope.EVERYWHERE),
-        tool=request.tool,
+        | Q(of_tool, scope=Rule.Scope.EVERYWHERE)
     )
     rules = list(found.select_related("creator").order_by("id"))
     return sorted(

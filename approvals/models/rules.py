@@ -104,9 +104,14 @@ class Rule(models.Model):
         permissions = (("add_global_rule", "Can make Rules for every agent"),)
         indexes = (
             models.Index(
-                fields=("tool", "scope"),
+                fields=("tool", "scope", "conversation"),
                 name="rule_in_force",
                 condition=Q(revoked_at=None),
+            ),
+            models.Index(
+                fields=("tool", "run"),
+                name="rule_in_force_in_run",
+                condition=Q(revoked_at=None, scope="run"),
             ),
         )
         constraints = (

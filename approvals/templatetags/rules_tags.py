@@ -116,7 +116,9 @@ def rule_of_card(context: Context, card: ApprovalRequest, view: str) -> dict[str
         # In a list of cards it would be a query each.
         rule = standing.covering_rule(card) if view == "page" else None
     elif decision := getattr(card, "decision", None):
-        rule = decision.rule or decision.made_rules.first()
+        rule = decision.rule
+        if rule is None and view == "page":
+            rule = decision.made_rules.first()
     seen = rule and rule_queries.visible_rules(user).filter(pk=rule.pk).first()
     return _chips(context, [seen] if seen else [], is_pending=card.is_pending)
 

@@ -32,6 +32,7 @@ from approvals.services import (
     revoke_rule,
     undo,
 )
+from approvals.services.rules import take_use
 from approvals.terms import GLOBAL_RULE, Terms, draft
 from runs.engine import Call, Review
 from runs.models import Run, RunStatus
@@ -217,7 +218,7 @@ def test_terms_without_a_sound_end_make_no_rule(terms: Terms) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"scope": "world"}, "rule_scope_is_known"),
+        ({"scope": "world", "run": None}, "rule_"),
         ({"verdict": "answer"}, "rule_approves_or_rejects"),
         ({"run": None}, "rule_names_a_run_if_for_one"),
         ({"scope": "conversation", "run": None}, "rule_names_a_conversation"),
@@ -546,6 +547,28 @@ def test_a_back_test_tells_what_people_decided_otherwise() -> None:
 
 
 # Two at once
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"use_cap": 1, "uses": 1},
+        {"revoked_at": timezone.now()},
+        {"suspended_at": timezone.now()},
+        {"expires_at": timezone.now()},
+    ],
+)
+def test_a_use_is_taken_only_of_a_rule_that_is_in_force_then(
+    end: dict[str, Any],
+) -> None:
+    made(Terms())
+    rule = Rule.objects.get()
+    assert take_use(rule)
+
+    Rule.objects.update(**end)
+
+    assert not take_use(rule)
 
 
 @pytest.mark.django_db(transaction=True)
