@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0006_hold_and_undo"),
+        ("approvals", "0007_edited_calls_and_stopping_rejections"),
         ("runs", "0004_run_queues_by_agent"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
