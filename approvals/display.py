@@ -95,7 +95,14 @@ def count_warnings(text: str) -> int:
     Looks through JSON escapes: `\\u202e` in the text is the character it stands for.
     What is not JSON is counted as it stands.
     """
-    return inert.count_warnings(_visible_text(text))
+    plain, other = _visible_texts(text)
+    # The bar belongs to no word and no space: nothing is found across two strings.
+    count = inert.count_warnings("|".join(plain))
+    for part in other:
+        count += inert.count_warnings(part)
+        if count >= inert.COUNT_CAP:
+            return inert.COUNT_CAP
+    return count
 
 
 def summary_line(tool: str, arguments: str | Mapping[str, Any]) -> str:
@@ -203,14 +210,19 @@ def _row(path: str, kind: str, value: str, limit: int) -> Row:
     )
 
 
-def _visible_text(text: str) -> str:
-    """Return all keys and string values of JSON text, or the text itself."""
+def _visible_texts(text: str) -> tuple[list[str], list[str]]:
+    """Return all keys and string values of JSON text, ASCII and other, or the text.
+
+    They are looked at apart, as they are shown: what one says does not excuse another.
+    """
     try:
         value = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
-        return text
-    # The bar belongs to no word and no space: nothing is found across two strings.
-    return "|".join(_strings(value))
+        return [], [text]
+    parts: tuple[list[str], list[str]] = ([], [])
+    for part in _strings(value):
+        parts[not part.isascii()].append(part)
+    return parts
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -31,7 +31,7 @@ def shown(text: str) -> str:
         ("a\u2060b", "word joiner"),
         ("a\x00b", "null"),
         ("a\x1b[31mb", "escape"),
-        ("a\x9bb", "u+009b"),
+        ("a\x9bb", "control U+009B"),
         ("a\rb", "carriage return"),
         ("a\u2028b", "line separator"),
         ("a\u2029b", "paragraph separator"),
@@ -40,7 +40,7 @@ def shown(text: str) -> str:
         ("a\U000e0041b", "hidden tag U+E0041"),
         ("a\u3164b", "hangul filler"),
         ("a\u2800b", "braille pattern blank"),
-        ("a\ue000b", "u+e000"),
+        ("a\ue000b", "private use U+E000"),
         ("a\ud800b", "lone surrogate U+D800"),
         ("a" + " " * 60 + "b", "60 spaces"),
         ("a" + "\n" * 30 + "b", "30 line breaks"),
@@ -56,10 +56,10 @@ def test_what_cannot_be_seen_becomes_a_chip(text: str, label: str) -> None:
 @pytest.mark.parametrize(
     ("text", "label"),
     [
-        ("p\u0430ypal", "mixed alphabets"),
-        ("\u0430\u0440\u0440le", "mixed alphabets"),
-        ("send it to \u0440\u0430\u0443", "Cyrillic, looks Latin"),
-        ("\U0001d429\U0001d41a\U0001d432", "look-alike letters"),
+        ("p\u0430ypal", "mixed alphabets, reads paypal"),
+        ("\u0430\u0440\u0440le", "mixed alphabets, reads apple"),
+        ("send it to \u0440\u0430\u0443", "Cyrillic that looks Latin, reads pay"),
+        ("\U0001d429\U0001d41a\U0001d432", "look-alike letters, reads pay"),
         ("https://\u0430\u0440\u0440\u04cf\u0435.com/x", "host: xn--80ak6aa92e.com"),
         ("xn--bcher-kva.example", "punycode: bücher.example"),
     ],
@@ -93,12 +93,12 @@ def test_plain_text_is_marked_once_however_often_it_passes() -> None:
 
     once = inert.plain(text)
 
-    assert "⟦mixed alphabets⟧" in once
+    assert "⟦mixed alphabets, reads pay⟧" in once
     assert inert.plain(once) == once
 
 
 def test_a_forged_mark_does_not_lower_the_count() -> None:
-    assert inert.count_warnings("p\u0430y⟦mixed alphabets⟧") == 1
+    assert inert.count_warnings("p\u0430y⟦mixed alphabets, reads pay⟧") == 1
 
 
 def test_arguments_are_rows_with_numbers_as_they_were_written() -> None:
