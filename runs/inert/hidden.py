@@ -13,7 +13,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
-from operator import eq
 
 from .findings import Finding, named
 
@@ -64,7 +63,6 @@ _FLAGS = re.compile(
 _ASCII_HIDDEN = re.compile("([\x00-\x08\x0b-\x1f\x7f])\\1*")
 _SPACES = re.compile(f"[\t{_PLAIN_SPACES}]{{{PADDING},}}")
 _LINES = re.compile(f"\n(?:[\t{_PLAIN_SPACES}]*\r?\n){{{BLANK_LINES},}}")
-_MANY_MARKS = 4
 
 
 def findings(text: str) -> Iterator[Finding]:
@@ -75,8 +73,6 @@ def findings(text: str) -> Iterator[Finding]:
     for match in _LINES.finditer(text):
         lines = match.group().count("\n")
         yield named(match, f"{lines} line breaks", "Long padding")
-    if not text.isascii():
-        yield from _piled_marks(text)
 
 
 def note_hidden(text: str) -> str:
@@ -193,32 +189,6 @@ def _name(char: str) -> str:
     if name := unicodedata.name(char, ""):
         return name.lower()
     return f"{_KINDS.get(unicodedata.category(char), 'character')} U+{code:04X}"
-
-
-def _piled_marks(text: str) -> Iterator[Finding]:
-    """Yield accents that cover other text, or that hide in each other.
-
-    No word needs four on one letter, or the same one twice: UTS 39, section 5.4.
-    """
-    for match in _mark_pattern().finditer(text):
-        marks = match.group()
-        if len(marks) >= _MANY_MARKS or any(map(eq, marks, marks[1:])):
-            yield named(match, f"{len(marks)} piled-up accents", "Combining marks")
-
-
-@cache
-def _mark_pattern() -> re.Pattern[str]:
-    """Return what matches two or more marks in a row that take no room."""
-    # Tibetan and Brahmic stacks are letters; they are written with such marks.
-    stacked = range(0x0F00, 0x1000)
-    codes = [
-        code
-        for code in range(0x300, 0x20000)
-        if unicodedata.category(chr(code)) in ("Mn", "Me")
-        and code not in stacked
-        and not 0xFE00 <= code <= 0xFE0F
-    ]
-    return re.compile(f"[{_inside(_ranges(codes))}]{{2,}}")
 
 
 @cache

@@ -18,6 +18,9 @@ _WELL_KNOWN = re.compile(
     r"(?i)(?<![\w@./-])((?:[^\W_][\w-]{0,62}\.){1,8}"
     r"(?:com|net|org|info|biz|io|co|app|dev|shop|online|site|xyz|bank|eu))\b(?![\w.-])"
 )
+_MAY_BE_HOST = re.compile(
+    r"(?i)\.(?:com|net|org|info|biz|io|co|app|dev|shop|online|site|xyz|bank|eu)\b"
+)
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
 
 
@@ -31,13 +34,14 @@ def findings(text: str) -> Iterator[Finding]:
         return
     if "@" in text:
         yield from _spelled_otherwise(text, _MAIL)
-    yield from _spelled_otherwise(text, _WELL_KNOWN)
+    if _MAY_BE_HOST.search(text):
+        yield from _spelled_otherwise(text, _WELL_KNOWN)
 
 
 def _punycode(text: str) -> Iterator[Finding]:
     for match in _PUNYCODE.finditer(text):
         try:
-            spelled = match.group().rstrip(".").encode("ascii").decode("idna")
+            spelled = match.group().lower().rstrip(".").encode().decode("idna")
         except UnicodeError:
             spelled = "no valid name"
         yield _host(match, 0, f"punycode: {_short(spelled)}", "Reads as this")

@@ -11,14 +11,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from operator import eq
 
 from . import twins
 from .findings import Finding, named
 
 # The classes letters are put in, one character each, so that words can be searched
-# with a pattern. Marks, apostrophes and digits belong to the word around them.
+# with a pattern: in capitals the letters that have a Latin twin. Marks, apostrophes and
+# digits belong to the word around them.
 _CLASSES = {
-    "LATIN": "L",
+    "LATIN": "l",
     "CYRILLIC": "c",
     "GREEK": "g",
     "ARMENIAN": "a",
@@ -26,42 +28,54 @@ _CLASSES = {
     "CHEROKEE": "h",
     "COPTIC": "p",
     "LISU": "u",
-    **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"), "K"),
-    **dict.fromkeys(("HALFWIDTH", "IDEOGRAPHIC", "KATAKANA-HIRAGANA"), "K"),
-    "FULLWIDTH": "F",
-    **dict.fromkeys(("MATHEMATICAL", "DOUBLE-STRUCK", "SCRIPT"), "M"),
-    **dict.fromkeys(("BLACK-LETTER", "ROMAN", "KELVIN"), "M"),
+    **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"), "k"),
+    **dict.fromkeys(("HALFWIDTH", "IDEOGRAPHIC", "KATAKANA-HIRAGANA"), "k"),
+    "FULLWIDTH": "f",
+    **dict.fromkeys(("MATHEMATICAL", "DOUBLE-STRUCK", "SCRIPT"), "y"),
+    **dict.fromkeys(("BLACK-LETTER", "ROMAN", "KELVIN"), "y"),
 }
-_WRAPPED = ("CIRCLED", "PARENTHESIZED", "SQUARED", "NEGATIVE", "SMALL ROMAN", "REGIONAL")
+_WRAPPED = (
+    "CIRCLED",
+    "PARENTHESIZED",
+    "SQUARED",
+    "NEGATIVE",
+    "SMALL ROMAN",
+    "REGIONAL",
+)
 _NO_SCRIPT = ("MICRO", "OHM", "ANGSTROM", "FEMININE", "MASCULINE", "MODIFIER", "ALEF")
-_ALIEN = "cgaehpuM"
+_ALIEN = "cgaehpuy"
 _JOINT = "[m0d]*"
 _MIXED = re.compile(
-    f"L{_JOINT}[{_ALIEN}F]|[{_ALIEN}F]{_JOINT}L"
-    f"|([^LKFMm0d ]){_JOINT}(?!\\1)[^LKFMm0d ]"
+    f"l{_JOINT}[{_ALIEN}f]|[{_ALIEN}f]{_JOINT}l|([^lkfym0d ]){_JOINT}(?!\\1)[^lkfym0d ]"
 )
-_STYLED = re.compile("M[M0d]+|[0d]+M[M0d]*M[M0d]*")
-_WIDE = re.compile("F[Fm0d]*F")
+_STYLED = re.compile("y[y0d]*y")
+_WIDE = re.compile("f[fm0d]*f")
+_MARKS = re.compile("m{2,}")
+_MANY_MARKS = 4
 _MIXED_DIGITS = re.compile("[0d]*(?:0d|d0)[0d]*")
 _DIGITS = re.compile("d+")
 # Formulas and units: a Greek letter like no Latin one, at the edge of the word.
 _FORMULA = re.compile(
-    "[0-9]*[a-zA-Z]{0,2}[ΓΔΘΛΞΠΣΦΨΩδθλμξπφψ][a-zA-Z0-9_]*|[0-9]*[a-zA-Z]{1,3}Ω"
+    "[0-9]*[a-zA-Z]{0,2}[ΓΔΘΛΞΠΣΦΨΩδθλμξπφψ][a-zA-Z0-9_\u1d2c-\u1d6a\u2080-\u209c]*"
+    "|[0-9]*[a-zA-Z]{1,3}Ω"
 )
 _TWINS = {
-    "c": ("Cyrillic", twins.CYRILLIC, 1),
-    "g": ("Greek", twins.GREEK, 3),
-    "a": ("Armenian", twins.ARMENIAN, 2),
-    "h": ("Cherokee", twins.CHEROKEE, 2),
-    "p": ("Coptic", twins.COPTIC, 2),
-    "u": ("Lisu", twins.LISU, 2),
+    "C": ("Cyrillic", twins.CYRILLIC, 1),
+    "G": ("Greek", twins.GREEK, 3),
+    "A": ("Armenian", twins.ARMENIAN, 2),
+    "H": ("Cherokee", twins.CHEROKEE, 2),
+    "P": ("Coptic", twins.COPTIC, 2),
+    "U": ("Lisu", twins.LISU, 2),
 }
 """Alphabets with twins, and how many letters a word needs to pass for Latin."""
-
-_NAMELIKE = re.compile(r"[^\s,;\"'()<>|]+")
+_TWIN_LETTERS = {char: key for key, (_, pairs, _) in _TWINS.items() for char in pairs}
+_NAME_CHARS = 64
+_NAME_BEFORE = re.compile(r"[^\s,;\"'()<>|]*\Z")
+_NAME_AFTER = re.compile(r"[^\s,;\"'()<>|]*")
 _NAME_SIGNS = re.compile(r"[@/\\_:.=\-A-Za-z0-9]")
+_MAY_BE_NUMBER = re.compile("[0-9][.,]?[OoIl]+[.,]?[0-9]")
 _LETTER_IN_NUMBER = re.compile(
-    r"(?<![\w.,+/=-])[0-9][0-9.,]*(?:[OoIl]+[0-9.,]*)+(?<=[0-9])(?![\w+/=-])"
+    r"(?<![\w.,+/=-])(?!0[oO][0-7])[0-9][0-9.,]*(?:[OoIl]+[0-9.,]*)+(?<=[0-9])(?![\w+/=-])"
 )
 _ODD_SIGNS = {
     "\u2024": ".",
@@ -91,26 +105,28 @@ class _Classes(dict[int, str]):
 _classes = _Classes()
 _others: dict[str, str] = {}
 _OTHER_CLASSES = 0xE000
+_NO_LETTERS = frozenset("m0d ")
 
 
 def findings(text: str) -> Iterator[Finding]:
     """Yield the words of `text` that may pass for others; some may overlap."""
-    for match in _LETTER_IN_NUMBER.finditer(text):
-        yield _flag(*match.span(), "letters among digits")
+    if _MAY_BE_NUMBER.search(text):
+        for match in _LETTER_IN_NUMBER.finditer(text):
+            yield _flag(*match.span(), "letters among digits")
     if text.isascii():
         return
     classes = text.translate(_classes)
-    yield from _mixed_words(text, classes)
+    kinds = frozenset(classes)
+    yield from _piled_marks(text, classes)
+    if len(kinds - _NO_LETTERS) > 1:
+        yield from _mixed_words(text, classes.lower())
     yield from _styled_words(text, classes)
-    for key, (name, pairs, least) in _TWINS.items():
-        if key in classes:
-            yield from _twin_words(text, classes, key, name, pairs.keys(), least)
-    if "d" in classes:
-        yield from _odd_digits(text, classes)
-    for match in _ODD_SIGN.finditer(text):
-        if "K" not in classes[max(0, match.start() - 20) : match.end() + 20]:
-            meant = "".join(_ODD_SIGNS[sign] for sign in match.group())
-            yield named(match, f"looks like {meant}", _points(match.group()))
+    for key in kinds & _TWINS.keys():
+        yield from _twin_words(text, classes, key)
+    if "d" in kinds:
+        yield from _odd_digits(text, classes, kinds)
+    if any(sign in text for sign in _ODD_SIGNS):
+        yield from _odd_signs(text, classes)
 
 
 def _class_of(char: str) -> str:
@@ -121,14 +137,16 @@ def _class_of(char: str) -> str:
         return "m"
     name = unicodedata.name(char, "")
     if char in twins.LATIN or (name.startswith(_WRAPPED) and _is_latin(char)):
-        return "M"
+        return "y"
+    if char in _TWIN_LETTERS:
+        return _TWIN_LETTERS[char]
     if category[0] != "L" and not name.startswith("ROMAN"):
         return " "
     if category == "Lm" or name.startswith(_NO_SCRIPT):
         return "m"
     script = name.partition(" ")[0]
     if script == "FULLWIDTH" and not _is_latin(char):
-        return "K"
+        return "k"
     return _CLASSES.get(script) or _others.setdefault(
         script, chr(_OTHER_CLASSES + len(_others))
     )
@@ -168,7 +186,7 @@ def _mixed_words(text: str, classes: str) -> Iterator[Finding]:
 
 def _styled_words(text: str, classes: str) -> Iterator[Finding]:
     """Yield letters in fancy dress: one alone is a formula, more are a word."""
-    patterns = [_STYLED] if "K" in classes else [_STYLED, _WIDE]
+    patterns = [_STYLED] if "k" in classes else [_STYLED, _WIDE]
     for pattern in patterns:
         for match in pattern.finditer(classes):
             word = text[match.start() : match.end()]
@@ -176,49 +194,58 @@ def _styled_words(text: str, classes: str) -> Iterator[Finding]:
             yield _flag(*match.span(), label, _points(word))
 
 
-def _twin_words(
-    text: str, classes: str, key: str, name: str, pairs: object, least: int
-) -> Iterator[Finding]:
+def _twin_words(text: str, classes: str, key: str) -> Iterator[Finding]:
     """Yield words that are spelled with look-alikes of Latin letters alone.
 
     In a text that holds other letters of their alphabet, only those inside a name: an
     address, a path. Ordinary words soon hold a letter that looks like no other.
     """
-    twin = frozenset(pairs)  # type: ignore[call-overload]
-    words = [match.span() for match in re.finditer(f"{key}+", classes)]
-    alone = all(twin.issuperset(text[start:end]) for start, end in words)
-    names = None if alone else _names(text)
-    for start, end in words:
-        if end - start < least or not twin.issuperset(text[start:end]):
+    name, _, least = _TWINS[key]
+    unlike = key.lower()
+    alone = unlike not in classes
+    for match in re.finditer(f"(?<!{unlike}){key}{{{least},}}(?!{unlike})", classes):
+        if alone or _is_in_name(text, *match.span()):
+            word = text[match.start() : match.end()]
+            yield _flag(*match.span(), _reads(f"{name} that looks Latin", word))
+
+
+def _is_in_name(text: str, start: int, end: int) -> bool:
+    before = _NAME_BEFORE.search(text[max(0, start - _NAME_CHARS) : start])
+    after = _NAME_AFTER.match(text[end : end + _NAME_CHARS])
+    around = "".join(found.group() for found in (before, after) if found)
+    return bool(_NAME_SIGNS.search(around.strip(".:!?-")))
+
+
+def _piled_marks(text: str, classes: str) -> Iterator[Finding]:
+    """Yield accents that cover other text, or that hide in each other.
+
+    No word needs four on one letter, or the same one twice: UTS 39, section 5.4.
+    Tibetan is left out: it stacks letters, which are marks by their kind.
+    """
+    for match in _MARKS.finditer(classes):
+        run = text[match.start() : match.end()]
+        if run.isascii() or "\u0f00" <= run[0] <= "\u0fff":
             continue
-        if names is None or _is_in_name(names, text, start, end):
-            word = text[start:end]
-            yield _flag(start, end, _reads(f"{name} that looks Latin", word))
+        marks = [char for char in run if unicodedata.category(char) in ("Mn", "Me")]
+        if len(marks) >= _MANY_MARKS or any(map(eq, marks, marks[1:])):
+            yield named(match, f"{len(run)} piled-up accents", "Combining marks")
 
 
-def _names(text: str) -> list[tuple[int, int]]:
-    spans = (match.span() for match in _NAMELIKE.finditer(text))
-    return [span for span in spans if _NAME_SIGNS.search(text, *span)]
+def _odd_signs(text: str, classes: str) -> Iterator[Finding]:
+    for match in _ODD_SIGN.finditer(text):
+        if "k" not in classes[max(0, match.start() - 20) : match.end() + 20]:
+            meant = "".join(_ODD_SIGNS[sign] for sign in match.group())
+            yield named(match, f"looks like {meant}", _points(match.group()))
 
 
-def _is_in_name(
-    names: list[tuple[int, int]], text: str, start: int, end: int
-) -> bool:
-    for low, high in names:
-        if low <= start and end <= high:
-            inside = text[low:start] + text[end:high]
-            return bool(_NAME_SIGNS.search(inside.strip(".:!?-")))
-    return False
-
-
-def _odd_digits(text: str, classes: str) -> Iterator[Finding]:
+def _odd_digits(text: str, classes: str, kinds: frozenset[str]) -> Iterator[Finding]:
     for match in _MIXED_DIGITS.finditer(classes):
         yield _number(text, *match.span(), "mixed digits")
     for match in _DIGITS.finditer(classes):
         start, end = match.span()
         if len({_script_of_digit(char) for char in text[start:end]}) > 1:
             yield _number(text, start, end, "mixed digits")
-        elif not _is_at_home(_script_of_digit(text[start]), classes):
+        elif not _is_at_home(_script_of_digit(text[start]), kinds):
             yield _number(text, start, end, "digits of another script")
 
 
@@ -227,12 +254,11 @@ def _script_of_digit(char: str) -> str:
     return "ARABIC" if "ARABIC-INDIC" in name else name.partition(" ")[0]
 
 
-def _is_at_home(script: str, classes: str) -> bool:
+def _is_at_home(script: str, kinds: frozenset[str]) -> bool:
     """Say whether the text has letters of the script that the digits are of."""
     if script == "FULLWIDTH":
-        return "K" in classes
-    own = _others.get(script) or _CLASSES.get(script, "M")
-    return own != "M" and own in classes
+        return "k" in kinds
+    return _others.get(script, "") in kinds
 
 
 def _number(text: str, start: int, end: int, label: str) -> Finding:

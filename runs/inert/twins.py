@@ -44,13 +44,13 @@ LISU = dict(
     zip("ꓐꓑꓒꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴ", "BPdDTGKJCZFMNLSRVHWXYAEIOU", strict=True)
 )
 COPTIC = dict(zip("ⲂⲎⲒⲔⲘⲚⲞⲟⲢⲣⲤⲥⲦⲨⲬ", "BHIKMNOoPpCcTYX", strict=True))
-LATIN = dict(zip("ɡɑᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "gaabcdefghijklmnoprstuvwyz", strict=True))
+LATIN = dict(
+    zip("ɡɑᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "gaabcdefghijklmnoprstuvwyz", strict=True)
+)
 """Letters of phonetic alphabets and small capitals; no word is spelled with them."""
 
 # Only for saying how a word reads: alone they fool nobody.
-_NEAR = dict(
-    zip("кмтнвпигьТτηωεσχμδβθπ", "kmthbnurbTtnweoxudBon", strict=True)
-)
+_NEAR = dict(zip("кмтнвпигьТτηωεσχμδβθπ", "kmthbnurbTtnweoxudBon", strict=True))
 _ALL = CYRILLIC | GREEK | ARMENIAN | CHEROKEE | LISU | COPTIC | LATIN
 _READS = str.maketrans(_NEAR | _ALL)
 
