@@ -9,7 +9,16 @@ from django.utils import timezone
 
 from runs import codec
 
-from . import differences, display, policies, queries, standing, upgrades
+from . import (
+    differences,
+    display,
+    policies,
+    provenance,
+    queries,
+    similar,
+    standing,
+    upgrades,
+)
 from .models import ApprovalRequest, RequestStatus
 from .presets import REJECT_PRESETS
 
@@ -30,6 +39,20 @@ def card_context(card: ApprovalRequest, *, user: Any, view: str) -> dict[str, An
         "changes": upgrades.changes_in(card),
         "servers": upgrades.servers_in(card),
         **_undoing(card, user),
+        **(_around(card, arguments, user) if view == "page" else {}),
+    }
+
+
+def _around(card: ApprovalRequest, arguments: str, user: Any) -> dict[str, Any]:
+    """Return where its values came from, and what was decided on calls like it.
+
+    On its own page only: a run's page may hold many cards.
+    """
+    if card.kind == ApprovalRequest.Kind.UPGRADE:
+        return {}
+    return {
+        "origins": provenance.origins(card, arguments),
+        "alike": similar.around(card, user),
     }
 
 

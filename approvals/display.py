@@ -84,6 +84,18 @@ def arguments(text: str) -> Arguments:
     )
 
 
+def leaves(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (path, type, text) of each value, in the order of `arguments`' rows.
+
+    None when the arguments are malformed.
+    """
+    try:
+        parse_arguments(text)
+    except MalformedArguments:
+        return iter(())
+    return _leaves(_spelled(text))
+
+
 def argument_rows(text: str) -> list[Row]:
     """Return the rows of `arguments`."""
     return arguments(text).rows
@@ -103,6 +115,12 @@ def count_warnings(text: str) -> int:
         if count >= inert.COUNT_CAP:
             return inert.COUNT_CAP
     return count
+
+
+def warnings_of(arguments: str, *names: str) -> int:
+    """Return how many display warnings a call carries: its arguments and its names."""
+    count = count_warnings(arguments) + sum(map(inert.count_warnings, names))
+    return min(count, inert.COUNT_CAP)
 
 
 def summary_line(tool: str, arguments: str | Mapping[str, Any]) -> str:

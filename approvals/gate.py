@@ -19,7 +19,7 @@ from runs.models import EventKind, Run
 from runs.statements import Rows
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
-from . import display, services, upgrades, wording
+from . import services, upgrades, wording
 from .models import (
     DECIDED_STATUSES,
     STATUS_AFTER,
@@ -281,7 +281,7 @@ def _open(
     )
     if latest is not None and kind == ApprovalRequest.Kind.RECONCILE:
         request.keep_edit_of(latest)  # the question is about what has started
-    wording.describe(request, tool_warnings=display.count_warnings(call.tool))
+    wording.describe(request, names=(call.tool, call.agent_path))
     request.save(force_insert=True)
     services.announce_new(request)
     return request

@@ -6,6 +6,8 @@ tool's, and says what it is not to try again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from runs import codec, inert
 from runs.engine import Verdict, VerdictKind
 from runs.engine.digest import MalformedArguments, parse_arguments
@@ -34,15 +36,15 @@ NOT_AS_WRITTEN = (
 )
 
 
-def describe(request: ApprovalRequest, *, tool_warnings: int) -> None:
+def describe(request: ApprovalRequest, *, names: Sequence[str]) -> None:
     """Set what is shown and searched of a request, from the call it is about.
 
-    `tool_warnings` are the display warnings of its tool's name.
+    `names` are those of its tool and agents, whole: they are looked at as well.
     """
     written = request.call_arguments
     request.arguments = codec.storable(written)
     request.summary = codec.storable(_summary(request, written))[:300]
-    request.warnings = display.count_warnings(written) + tool_warnings
+    request.warnings = display.warnings_of(written, *names)
 
 
 def told(decision: Decision) -> Verdict:

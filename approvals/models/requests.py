@@ -132,6 +132,9 @@ class ApprovalRequest(models.Model):
                 condition=~Q(status="pending"),
             ),
             models.Index(
+                fields=("tool", "schema_hash", "status", "id"), name="request_alike"
+            ),
+            models.Index(
                 fields=("expires_at",),
                 name="request_due",
                 condition=Q(status="pending", expires_at__isnull=False),

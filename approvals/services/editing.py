@@ -14,7 +14,7 @@ from runs.engine.state.edits import faults_in
 from runs.ids import new_id
 from runs.transactions import write
 
-from .. import display, policies, wording
+from .. import policies, wording
 from ..errors import InvalidEdit, NotAllowed
 from ..models import ApprovalRequest, RequestStatus, Verdict
 from .deciding import decide, refusal, storable_text
@@ -110,8 +110,7 @@ def _edited(
     edited.digest = digest_with(request, arguments)
     edited.written = codec.dumps(wrote)
     edited.edited_by, edited.edit_reason = by, reason
-    of_tool = request.warnings - display.count_warnings(request.call_arguments)
-    wording.describe(edited, tool_warnings=of_tool)
+    wording.describe(edited, names=(edited.tool, edited.agent_path))
     edited.save(force_insert=True)
     return edited
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django import template
 from django.contrib.auth.models import AnonymousUser
 from django.template import Context
@@ -16,6 +18,7 @@ from runs.templatetags.runs_tags import inert as inert_filter
 from .. import display, policies, queries
 from ..cards import card_context
 from ..models import ApprovalRequest, Decision, RequestStatus
+from ..provenance import Origin
 
 register = template.Library()
 register.filter("inert", inert_filter)
@@ -122,6 +125,18 @@ def decision_of(card: ApprovalRequest) -> Decision | None:
     if card.status in (RequestStatus.EXPIRED, RequestStatus.UNDONE):
         return None
     return getattr(card, "decision", None)
+
+
+@register.filter
+def at(parts: Sequence[Origin | None], index: int) -> Origin | None:
+    """Return where the value of a row came from; None when nobody looked."""
+    return parts[index] if index < len(parts) else None
+
+
+@register.filter
+def decided_words(status: str) -> str:
+    """Return a status as it follows a count: 3 approved."""
+    return STATUS_WORDS[RequestStatus(status)].lower()
 
 
 @register.filter

@@ -66,10 +66,9 @@ def _sent(request: PageRequest, card: ApprovalRequest, form: EditForm) -> HttpRe
 def _looked_at(form: EditForm) -> dict[str, Any]:
     """Return what is shown before it is sent: each change, and the warnings on it."""
     card = form.card
-    of_tool = card.warnings - display.count_warnings(card.call_arguments)
     return {
         "changes": differences(card.call_arguments, form.arguments),
-        "warnings": of_tool + display.count_warnings(form.arguments),
+        "warnings": display.warnings_of(form.arguments, card.tool, card.agent_path),
     }
 
 

@@ -18,6 +18,7 @@ from .. import display, queries, services
 from ..cards import card_context
 from ..forms import DecisionForm
 from ..models import ApprovalRequest, RequestStatus
+from .similar import decided_line
 
 DONE = {
     RequestStatus.APPROVED: "Approved. The run goes on.",
@@ -133,6 +134,9 @@ def _fragment(
     **more: Any,
 ) -> HttpResponse:
     """Return the card for htmx; headers carry what else the page shall change."""
+    if request.POST.get("view") == "line":
+        problem = str(more.get("problem", ""))
+        return decided_line(request, card, said, status=status, problem=problem)
     view = "inline" if request.POST.get("view") == "inline" else "page"
     context = card_context(card, user=request.user, view=view) | more
     context["next"] = request.POST.get("next", "")
