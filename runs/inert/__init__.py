@@ -8,9 +8,9 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from . import hidden, hosts, letters
 from .findings import Finding
@@ -107,13 +107,20 @@ def excerpt(text: str, limit: int) -> str:
 
 def csv_cell(text: str) -> str:
     """Return `text` as a cell of a table that a spreadsheet shows and never runs."""
-    cell = plain(text)
-    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA_STARTS) else cell
+    starts_one = text.lstrip(" ").startswith(_FORMULA_STARTS)
+    return f"'{plain(text)}" if starts_one else plain(text)
 
 
 def _findings(text: str, *, cap: int | None = None) -> list[Finding]:
-    """Return the findings in order, without those that overlap one before."""
-    found = list(islice(_all_findings(text), cap))
+    """Return the findings in order, without those that overlap one before.
+
+    A name in disguise that holds something hidden is shown with that as a chip, and
+    its own chip behind it: nothing hidden is ever part of what is shown.
+    """
+    unseen = list(islice(hidden.findings(text), cap))
+    left = None if cap is None else cap - len(unseen)
+    others = islice(chain(hosts.findings(text), letters.findings(text)), left)
+    found = [*unseen, *_beside(unseen, list(others))]
     found.sort(key=lambda finding: (finding.start, -finding.end))
     if len(found) < 2:
         return found
@@ -124,7 +131,15 @@ def _findings(text: str, *, cap: int | None = None) -> list[Finding]:
     return kept
 
 
-def _all_findings(text: str) -> Iterator[Finding]:
-    yield from hidden.findings(text)
-    yield from hosts.findings(text)
-    yield from letters.findings(text)
+def _beside(unseen: list[Finding], others: list[Finding]) -> list[Finding]:
+    """Return `others`, those that hold one of `unseen` as what follows its end."""
+    if not unseen or not others:
+        return others
+    starts = sorted(finding.start for finding in unseen)
+    return [
+        replace(finding, start=finding.end, keeps_text=False)
+        if finding.keeps_text
+        and bisect_left(starts, finding.start) < bisect_left(starts, finding.end)
+        else finding
+        for finding in others
+    ]

@@ -62,7 +62,7 @@ _FLAGS = re.compile(
 )
 _ASCII_HIDDEN = re.compile("([\x00-\x08\x0b-\x1f\x7f])\\1*")
 _SPACES = re.compile(f"[\t{_PLAIN_SPACES}]{{{PADDING},}}")
-_LINES = re.compile(f"\n(?:[\t{_PLAIN_SPACES}]*\r?\n){{{BLANK_LINES},}}")
+_LINES = re.compile(f"\r?\n(?:[\t{_PLAIN_SPACES}]*\r?\n){{{BLANK_LINES},}}")
 
 
 def findings(text: str) -> Iterator[Finding]:

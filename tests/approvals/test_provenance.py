@@ -59,7 +59,10 @@ def origin_of(run: Run, **arguments: Any) -> provenance.Origin:
         ("Delete /srv/data/old!", "/srv/data/old"),
         ("See https://example.com/x now", "https://example.com/x"),
         ("The ship leaves.", "ship"),
-        ("He said:\nplease call me back tomorrow at noon", "call me back tomorrow at noon"),
+        (
+            "He said:\nplease call me back tomorrow at noon",
+            "call me back tomorrow at noon",
+        ),
     ],
 )
 def test_what_a_person_typed_is_theirs_however_it_is_spelled(

@@ -208,7 +208,9 @@ def test_pages_ask_the_database_as_often_for_many_calls_as_for_one() -> None:
             asked(amount_eur=at)
             other = asked(amount_eur=at)
             decide(other.pk, verdict="approve", by=reviewer, digest_seen=other.digest)
-        with CaptureQueriesContext(connection, ) as on_page:
+        with CaptureQueriesContext(
+            connection,
+        ) as on_page:
             client.get(card.get_absolute_url())
         with CaptureQueriesContext(connection) as on_table:
             client.get(f"/requests/{card.pk}/similar/")

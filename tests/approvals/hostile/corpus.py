@@ -326,7 +326,7 @@ HOSTILE: dict[str, list[Hostile]] = {
         ("bob@b\u00fccher.example", ("host: xn--bcher-kva.example",)),
         ("see g\u043e\u043egle.com now", ("host: xn--",)),
         ("see \u0433\u0443\u0433\u043b.com now", ("host: xn--",)),
-        ("https://ex\u200bample.com/", ("host:",)),
+        ("https://ex\u200bample.com/", ("zero width space", "host: example.com")),
         ("XN--BCHER-KVA.example", ("punycode: bücher.example",)),
         ("xn--a", ("punycode:",)),
         ("ftp://\u0440\u0443\u0441.example", ("host: xn--",)),
