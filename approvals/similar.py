@@ -170,7 +170,7 @@ def _seen(value: tuple[str, str]) -> list[Segment]:
 
 def _cell(value: tuple[str, str] | None, odd: Mapping[str, str]) -> Cell:
     if value is None:
-        return Cell(value=[Segment("–")], why_odd=odd.get("", ""))
+        return Cell(value=[Segment("-")], why_odd=odd.get("", ""))
     kind, text = value
     return Cell(
         value=_seen(value), is_number=kind == "number", why_odd=odd.get(text, "")

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import logging
+from types import TracebackType
 
 from . import inert
+
+Fault = (
+    tuple[type[BaseException], BaseException, TracebackType | None]
+    | tuple[None, None, None]
+)
+"""What `sys.exc_info` gives."""
 
 
 class InertFormatter(logging.Formatter):

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -145,7 +146,8 @@ def test_what_was_said_after_the_call_is_not_where_it_came_from() -> None:
 
     [found] = provenance.origins(card, '{"amount_eur": 480}')
 
-    assert found and found.source is Source.NOWHERE
+    assert found
+    assert found.source is Source.NOWHERE
 
 
 @pytest.mark.django_db
@@ -172,11 +174,13 @@ def test_a_task_an_agent_gave_another_is_model_text() -> None:
 
     [found] = provenance.origins(card, text)
 
-    assert found and found.source is Source.MODEL
+    assert found
+    assert found.source is Source.MODEL
 
 
 def long_run(items: int) -> Run:
-    run = start("Refund 480 to order 1042", requester=bob())
+    person = User.objects.filter(username="bob").first() or bob()
+    run = start("Refund 480 to order 1042", requester=person)
     payload = {"type": "message", "agent": "Shop", "raw": {"content": "17 " * 60}}
     written = codec.dumps(payload)
     RunEvent.objects.bulk_create(
@@ -208,8 +212,10 @@ def test_a_long_run_and_large_arguments_are_looked_at_within_bounds() -> None:
 
     assert len(text) > 1_000_000
     assert len(found) == provenance.VALUES
-    assert found[0] and found[0].words == "typed by bob"
-    assert found[1] and found[1].words == "not in the steps looked at"
+    assert found[0]
+    assert found[0].words == "typed by bob"
+    assert found[1]
+    assert found[1].words == "not in the steps looked at"
     assert found[1].is_flagged
     assert took_s < 0.15  # under 50 ms on a machine that does nothing else
 
@@ -217,29 +223,15 @@ def test_a_long_run_and_large_arguments_are_looked_at_within_bounds() -> None:
 @pytest.mark.django_db
 def test_the_page_asks_the_database_as_often_for_a_long_run() -> None:
     client = signed_in(ada())
-    counts = []
-    for items in (1, 3, 1_000):
-        card = make_request(long_run(items)) if items == 1 else None
-        if card is None:
-            run = Run.objects.get(pk=first.run_id)
-            RunEvent.objects.bulk_create(
-                RunEvent(
-                    run=run,
-                    seq=20_000 + items * 1_000 + at,
-                    kind=EventKind.ITEM,
-                    payload='{"type":"message","agent":"","raw":{"content":"1042"}}',
-                    created_at=run.created_at,
-                )
-                for at in range(items)
-            )
-            card = first
-        first = card
+    counts = set()
+    for items in (1, 3, 390):
+        card = make_request(long_run(items), arguments='{"amount_eur": 480}')
         client.get(card.get_absolute_url())
         with CaptureQueriesContext(connection) as asked:
             client.get(card.get_absolute_url())
-        counts.append(len(asked))
+        counts.add(len(asked))
 
-    assert len(set(counts)) == 1
+    assert len(counts) == 1
 
 
 @pytest.mark.django_db
