@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = (("approvals", "0006_hold_and_undo"),)
+    dependencies = (("approvals", "0008_standing_rules"),)
     operations = (
         migrations.AddIndex(
             model_name="approvalrequest",
