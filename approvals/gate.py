@@ -19,7 +19,7 @@ from runs.models import EventKind, Run
 from runs.statements import Rows
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
-from . import services, upgrades, wording
+from . import notices, postman, services, upgrades, wording
 from .models import (
     DECIDED_STATUSES,
     STATUS_AFTER,
@@ -111,6 +111,12 @@ class DatabaseGate:
 
     def expire_due(self, now: datetime, *, up_since: datetime) -> int:
         return services.expire_due(now, up_since=up_since)
+
+    def look_after(self, now: datetime) -> None:
+        services.escalate_due(now)
+        if notices.are_mailed():
+            services.tell_due(now)
+            postman.send_soon(now)
 
     def close(self, run: Run, *, below: str = "") -> None:
         now = timezone.now()
@@ -275,6 +281,9 @@ def _open(
         votes_needed=review.approvals,
         evidence=codec.dumps(evidence) if evidence else "",
         expires_at=now + expires if expires else None,
+        escalate_to=review.escalate_to,
+        escalate_at=now + review.escalate_after if review.escalate_after else None,
+        tell_at=notices.first_moment(now, now + expires if expires else None),
         hold=review.hold,
         created_at=now,
         updated_at=now,

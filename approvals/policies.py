@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
-from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from runs import codec
@@ -48,6 +50,40 @@ def deciders() -> QuerySet[User]:
     )
 
 
+def routed_to(groups: QuerySet[Group, Any] | Collection[str]) -> Q:
+    """Whether a request is one that these groups, by name, are named to decide."""
+    also = Q(escalated_at__isnull=False, escalate_to__in=groups)
+    return Q(reviewers__in=groups) | also
+
+
+def decidable_by(user: User) -> QuerySet[ApprovalRequest]:
+    """What waits for `user`: they decide it, and have not voted on it."""
+    voted = Vote.objects.filter(request_id=OuterRef("pk"), voter_id=user.pk)
+    return ApprovalRequest.objects.filter(
+        _may_decide(user),
+        ~Exists(voted),
+        Exists(_active(user)),
+        status=RequestStatus.PENDING,
+    )
+
+
+def deciders_of(request: ApprovalRequest) -> QuerySet[User]:
+    """Return whom the request waits for: those it is `decidable_by`."""
+    spoke = Run.speakers.through.objects.filter(run_id=request.run_id)
+    voted = Vote.objects.filter(request_id=request.pk)
+    found = User.objects.filter(
+        Q(pk__in=deciders().values("pk")), is_active=True
+    ).exclude(
+        Q(pk=request.run.requester_id or 0)
+        | Q(pk__in=spoke.values("user_id"))
+        | Q(pk__in=voted.values("voter_id"))
+    )
+    if groups := request.groups:
+        members = User.groups.through.objects.filter(group__name__in=groups)
+        found = found.filter(pk__in=members.values("user_id"))
+    return found
+
+
 def votable_by(
     user: User, request: ApprovalRequest, digest: str, *, approves: bool = True
 ) -> QuerySet[ApprovalRequest]:
@@ -69,17 +105,6 @@ def votable_by(
         digest=digest,
     )
     return votable.exclude(_is_last_vote_of_editor(user)) if approves else votable
-
-
-def decidable_by(user: User) -> QuerySet[ApprovalRequest]:
-    """The waiting requests that `user` may vote on; for lists, in one query."""
-    voted = Vote.objects.filter(request_id=OuterRef("pk"), voter_id=user.pk)
-    return ApprovalRequest.objects.filter(
-        _may_decide(user),
-        ~Exists(voted),
-        Exists(_active(user)),
-        status=RequestStatus.PENDING,
-    )
 
 
 def expirable(request: ApprovalRequest, now: datetime) -> QuerySet[ApprovalRequest]:
@@ -232,8 +257,11 @@ def _why_not_of_them(user: User, request: ApprovalRequest) -> str | None:
         return "You have written to this run; someone else must decide."
     if not holds(user, DECIDE):
         return "You are not a reviewer; ask an admin to add you to a reviewers group."
-    if request.reviewers and not user.groups.filter(name=request.reviewers).exists():
-        return f"Only members of “{request.reviewers}” may decide this."
+    groups = request.groups
+    if groups and not user.groups.filter(name__in=groups).exists():
+        return (
+            f"Only members of {' or '.join(f'“{g}”' for g in groups)} may decide this."
+        )
     return None
 
 
@@ -266,4 +294,4 @@ def _may_decide(user: User) -> Q:
     asked = Run.objects.filter(pk=OuterRef("run_id"), requester_id=user.pk)
     by_right = Q(Exists(_grants(user, DECIDE)))
     is_stranger = ~Q(Exists(spoke)) & ~Q(Exists(asked))
-    return by_right & is_stranger & (Q(reviewers="") | Q(reviewers__in=groups))
+    return by_right & is_stranger & (Q(reviewers="") | routed_to(groups))

@@ -12,7 +12,7 @@ from runs.engine import Risk
 from runs.models import Run
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
-from . import audit, display, services
+from . import audit, display, notices, services
 from .models import ApprovalRequest
 
 _SHOWN = ("agent", "what", "before", "now")
@@ -53,6 +53,7 @@ def ask(run: Run, change: CodeChange, *, revision: int) -> ApprovalRequest:
         summary=_summary(change.agent),
         why=WHY,
         warnings=sum(map(display.count_warnings, _texts(told))),
+        tell_at=notices.first_moment(now, None),
         evidence=codec.dumps({"differences": told, "servers": _servers(change)}),
         created_at=now,
         updated_at=now,

@@ -1,11 +1,14 @@
 from django.urls import path
 
-from .views import editing, ops, queue, requests, rules, similar
+from .views import editing, ops, people, queue, requests, rules, similar
 
 app_name = "approvals"
 urlpatterns = [
     path("", queue.queue, name="queue"),
     path("ops/", ops.ops, name="ops"),
+    path("settings/", people.settings, name="settings"),
+    path("settings/password/", people.password, name="password"),
+    path("settings/waiting/", people.waiting, name="waiting"),
     path("requests/<uuid:pk>/", requests.request, name="request"),
     path("requests/<uuid:pk>/similar/", similar.alike, name="similar"),
     path("requests/<uuid:pk>/decide/", requests.decide, name="decide"),

@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "approvals.middleware.PreferencesMiddleware",
 ]
 
 CONTENT_SECURITY_POLICY = {
@@ -200,4 +201,22 @@ PLACET_MAX_RUNNING = int(env.number("PLACET_MAX_RUNNING", 0))
 PLACET_MAX_QUEUED = int(env.number("PLACET_MAX_QUEUED", 100_000))
 # Whether traces hold what was said: arguments, outputs and the model's input.
 PLACET_TRACE_CONTENT = env.boolean("PLACET_TRACE_CONTENT", False)
+# Mail to people whom requests wait for: off without a sender and a server.
+PLACET_MAIL_FROM = env.text("PLACET_MAIL_FROM", "")
+PLACET_MAIL_SECURITY = env.text("PLACET_MAIL_SECURITY", "starttls")
+EMAIL_HOST = env.text("PLACET_MAIL_HOST", "")
+EMAIL_PORT = int(env.number("PLACET_MAIL_PORT", 587))
+EMAIL_HOST_USER = env.text("PLACET_MAIL_USER", "")
+EMAIL_HOST_PASSWORD = env.text("PLACET_MAIL_PASSWORD", "")
+EMAIL_USE_TLS = PLACET_MAIL_SECURITY == "starttls"
+EMAIL_USE_SSL = PLACET_MAIL_SECURITY == "tls"
+EMAIL_TIMEOUT = 10
+# How long a request waits before its reviewers are sent a mail.
+PLACET_MAIL_AFTER = timedelta(minutes=env.number("PLACET_MAIL_AFTER_MIN", 5))
+# Whether mails hold what a tool is to be called with.
+PLACET_MAIL_ARGUMENTS = env.boolean("PLACET_MAIL_ARGUMENTS", False)
+# Where links in mails lead.
+PLACET_SITE = env.text(
+    "PLACET_SITE", next(iter(CSRF_TRUSTED_ORIGINS), "http://127.0.0.1:8000")
+).rstrip("/")
 PLACET_WEBHOOK_MAX_BYTES = 1_000_000

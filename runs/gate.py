@@ -1,8 +1,8 @@
 """The one port through which runs ask about approvals.
 
 `settings.PLACET_GATE` names the class behind it. Every method is sync and is called
-inside a transaction of `runs.services`, and opens none of its own; `expire_due` is the
-exception.
+inside a transaction of `runs.services`, and opens none of its own; `expire_due` and
+`look_after` are the exceptions.
 """
 
 from __future__ import annotations
@@ -92,6 +92,13 @@ class Gate(Protocol):
 
         Called outside of transactions: each is one of its own. `up_since` is since
         when this process has looked; what fell due before then is given a while.
+        """
+        ...
+
+    def look_after(self, now: datetime) -> None:
+        """Ask more people where nobody has decided by now, and tell those who wait.
+
+        Called outside of transactions: each change is one of its own.
         """
         ...
 

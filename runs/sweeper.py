@@ -79,6 +79,7 @@ class Sweeper(threading.Thread):
             self._wake_due,
             self._tell_again,
             self._expire,
+            self._look_after,
         ):
             try:
                 part(now)
@@ -130,3 +131,6 @@ class Sweeper(threading.Thread):
             self._up_since = now
         gate().expire_due(now, up_since=self._up_since or now)
         self._looked_at = now
+
+    def _look_after(self, now: datetime) -> None:
+        gate().look_after(now)

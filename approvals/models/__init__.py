@@ -7,6 +7,7 @@ Decisions, votes and audit entries are append-only. Every verdict is written by
 from __future__ import annotations
 
 from .audit import AuditEntry
+from .people import Notice, Preferences
 from .requests import (
     DECIDED_STATUSES,
     STATUS_AFTER,
@@ -24,6 +25,8 @@ __all__ = [
     "ApprovalRequest",
     "AuditEntry",
     "Decision",
+    "Notice",
+    "Preferences",
     "RequestStatus",
     "Rule",
     "RuleState",

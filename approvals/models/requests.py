@@ -101,6 +101,16 @@ class ApprovalRequest(models.Model):
         blank=True, help_text="What is known of a call in doubt, JSON."
     )
     expires_at = models.DateTimeField(null=True, blank=True)
+    escalate_to = models.CharField(
+        max_length=150, blank=True, help_text="The group that may decide it as well."
+    )
+    escalate_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it goes to that group; then empty."
+    )
+    escalated_at = models.DateTimeField(null=True, blank=True)
+    tell_at = models.DateTimeField(
+        null=True, blank=True, help_text="When people are next to be told of it."
+    )
     hold = models.DurationField(
         default=timedelta(0), help_text="How long a verdict on it can be undone."
     )
@@ -139,6 +149,21 @@ class ApprovalRequest(models.Model):
                 name="request_due",
                 condition=Q(status="pending", expires_at__isnull=False),
             ),
+            models.Index(
+                fields=("escalate_at",),
+                name="request_to_escalate",
+                condition=Q(status="pending", escalate_at__isnull=False),
+            ),
+            models.Index(
+                fields=("escalated_at",),
+                name="request_escalated",
+                condition=Q(status="pending", escalated_at__isnull=False),
+            ),
+            models.Index(
+                fields=("tell_at",),
+                name="request_to_tell",
+                condition=Q(status="pending", tell_at__isnull=False),
+            ),
         )
         constraints = (
             models.UniqueConstraint(
@@ -171,6 +196,14 @@ class ApprovalRequest(models.Model):
         """Say whether its verdict may still be undone, and so does not count yet."""
         decided = self.status in DECIDED_STATUSES
         return decided and self.decision.release_at > now
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups whose members decide it by now; [] when any reviewer may."""
+        if not self.reviewers:
+            return []
+        also = [self.escalate_to] if self.escalated_at else []
+        return [self.reviewers, *also]
 
     @property
     def steps(self) -> list[str]:

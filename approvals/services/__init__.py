@@ -20,7 +20,10 @@ from ..errors import (
 )
 from .deciding import apply_rules, decide, deny_orphans
 from .editing import check_edit, edit
+from .escalation import escalate, escalate_due
 from .expiry import expire_due
+from .notices import tell_due
+from .people import save_preferences
 from .rules import revoke_rule
 from .telling import announce, announce_new
 from .undoing import undo
@@ -43,7 +46,11 @@ __all__ = [
     "decide",
     "deny_orphans",
     "edit",
+    "escalate",
+    "escalate_due",
     "expire_due",
     "revoke_rule",
+    "save_preferences",
+    "tell_due",
     "undo",
 ]

@@ -14,7 +14,7 @@ from runs.engine.state.edits import faults_in
 from runs.ids import new_id
 from runs.transactions import write
 
-from .. import policies, wording
+from .. import notices, policies, wording
 from ..errors import InvalidEdit, NotAllowed
 from ..models import ApprovalRequest, RequestStatus, Verdict
 from .deciding import decide, refusal, storable_text
@@ -106,6 +106,7 @@ def _edited(
     edited.revision += 1
     edited.status, edited.votes, edited.decided_at = RequestStatus.PENDING, 0, None
     edited.created_at = edited.updated_at = now
+    edited.tell_at = notices.first_moment(now, edited.expires_at)
     edited.call = codec.dumps({**request.call_data, "arguments": arguments})
     edited.digest = digest_with(request, arguments)
     edited.written = codec.dumps(wrote)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from runs.ids import new_id
 from runs.transactions import write
 
-from .. import policies
+from .. import notices, policies
 from ..errors import DecisionError, NotAllowed, NotUndoable
 from ..models import ApprovalRequest, RequestStatus, Rule, Verdict
 from .rules import end_rule
@@ -76,6 +76,9 @@ def _reopened(request: ApprovalRequest) -> ApprovalRequest:
     now = timezone.now()
     if again.expires_at is not None:
         again.expires_at = now + (again.expires_at - again.created_at)
+    if again.escalate_at is not None:
+        again.escalate_at = now + (again.escalate_at - again.created_at)
+    again.tell_at = notices.first_moment(now, again.expires_at)
     again.pk = new_id()
     again.revision += 1
     again.status, again.votes, again.decided_at = RequestStatus.PENDING, 0, None

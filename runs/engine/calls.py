@@ -50,6 +50,10 @@ class Review:
     """One line about a call, filled from its arguments: `Refund {amount_eur} EUR`."""
     expires_after: timedelta | None = None
     """How long a request waits before it is rejected as expired; None: for ever."""
+    escalate_after: timedelta | None = None
+    """How long a request waits before `escalate_to` may decide it as well."""
+    escalate_to: str = ""
+    """Name of the group that is asked too when nobody has decided by then."""
     hold: timedelta = timedelta(0)
     """How long after a verdict the call may not start, so that it can be undone."""
 
@@ -62,8 +66,22 @@ class Review:
             raise ValueError("Review approvals must be at least 1.")
         if self.expires_after is not None and self.expires_after <= timedelta(0):
             raise ValueError("Review expires_after must be longer than nothing.")
+        self._check_escalation()
         if self.hold < timedelta(0):
             raise ValueError("Review hold must not be negative.")
+
+    def _check_escalation(self) -> None:
+        after, to = self.escalate_after, self.escalate_to
+        if (after is None) != (not to.strip()):
+            raise ValueError("Review escalate_after and escalate_to go together.")
+        if after is None:
+            return
+        if after <= timedelta(0):
+            raise ValueError("Review escalate_after must be longer than nothing.")
+        if self.expires_after is not None and after >= self.expires_after:
+            raise ValueError("Review escalate_after must be before expires_after.")
+        if to == self.reviewers:
+            raise ValueError(f"Review escalate_to {to!r} are its reviewers already.")
 
 
 class CallKind(enum.StrEnum):

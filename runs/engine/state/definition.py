@@ -197,6 +197,8 @@ def _function_tool(tool: FunctionTool, known: Mapping[int, str]) -> JSONObject:
             "approvals": review.approvals,
             "risk": str(review.risk),
             "idempotent": review.idempotent,
+            # Left out where it is not set: definitions of before it are as they were.
+            **({"escalates_to": review.escalate_to} if review.escalate_to else {}),
         },
         **({"agent": known[id(used.agent)]} if used else {}),
     }
@@ -389,7 +391,9 @@ def _review(review: JSONObject) -> str:
     )
     by = f" of {review['reviewers']}" if review["reviewers"] else ""
     again = ", may be repeated" if review["idempotent"] else ""
-    return f"{people}{by}, {review['risk']} risk{again}"
+    to = review.get("escalates_to")
+    later = f", later also of {to}" if to else ""
+    return f"{people}{by}{later}, {review['risk']} risk{again}"
 
 
 def _of_handoffs(agent: str, old: JSONObject, new: JSONObject) -> Iterator[Difference]:
