@@ -37,6 +37,8 @@ DONE = "done"
 LOOK_S = 0.005
 HELD_FOR = timedelta(seconds=0.4)
 OPEN_FOR = timedelta(seconds=0.4)
+ESCALATES = timedelta(seconds=0.6)
+LEADS = "leads"
 
 code = 1
 """Which code of the agents this process has."""
@@ -130,6 +132,14 @@ async def offer(ctx: ToolContext[Any], ref: str) -> str:
     return _happen(ctx, ref=ref)
 
 
+@function_tool(
+    needs_approval=True, review=Review(escalate_after=ESCALATES, escalate_to=LEADS)
+)
+async def ship(ctx: ToolContext[Any], ref: str) -> str:
+    """Ship something: asked about, and after a moment of one more group."""
+    return _happen(ctx, ref=ref)
+
+
 @function_tool
 async def send(ctx: ToolContext[Any], ref: str) -> str:
     """Send something: nobody is asked, and it is not to be done twice."""
@@ -154,7 +164,7 @@ async def hold(ctx: ToolContext[Any], ref: str) -> str:
 
 
 MODEL = Planned()
-TOOLS = [pay, put, close, wire, offer, send, look, hold]
+TOOLS = [pay, put, close, wire, offer, ship, send, look, hold]
 clerk = Agent[Any](name="Clerk", tools=[*TOOLS], model=MODEL)
 closer = Agent[Any](name="Closer", tools=[*TOOLS], model=MODEL)
 

@@ -365,6 +365,15 @@ def stop_was_final(told: Told) -> Iterator[str]:
                 yield f"{key} was started after the stop"
 
 
+def mails_are_sent_once(told: Told) -> Iterator[str]:
+    """A mail that was taken to be sent is never sent by another process as well."""
+    sent = Counter(about for line in journal.told("mails") for about in line["about"])
+    for request in told.requests:
+        taken = request.notices.exclude(sent_at=None).count()
+        if sent[str(request.pk)] > taken:
+            yield f"{request.call_key} was in {sent[str(request.pk)]} mails of {taken}"
+
+
 OF_A_RUN = (
     log_has_no_gap,
     ends_once,
@@ -379,6 +388,7 @@ OF_A_RUN = (
     outcomes_are_true,
     decisions_have_their_effect,
     expires_in_time,
+    mails_are_sent_once,
     nothing_was_undone_too_late,
     changed_code_was_let_go_on,
     stop_was_final,

@@ -4,6 +4,7 @@ began    a tool's body has begun
 effects  what tools did to the world
 acks     what somebody was told has been done
 asks     what the model was asked
+mails    what a mail server has taken
 marks    who was killed where, told by the dying
 """
 

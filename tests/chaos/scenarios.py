@@ -16,10 +16,12 @@ from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from approvals.errors import DecisionError
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Preferences
+from approvals.services import save_preferences
 from runs.journal import gated_calls, open_calls
 from runs.loading import load
 from runs.models import RunStatus
@@ -30,10 +32,10 @@ from runs.services.record import open_conversation
 from runs.sweeper import Sweeper
 from runs.webhooks import sources
 
-from . import agents, journal, kills, plans
+from . import agents, journal, kills, mails, plans
 from .plans import Calls
 from .runners import beside_runners
-from .web import OPERATOR, Web, source
+from .web import OPERATOR, REVIEWERS, Web, source
 
 Story = Callable[[Web], None]
 Kind = ApprovalRequest.Kind
@@ -300,6 +302,29 @@ def expired(web: Web) -> None:
     """Nobody decides in time, and the sweeper sees it."""
     run = web.start([("offer", {"ref": "{}a"}), ("send", {"ref": "{}b"})])
     web.until_status(run, RunStatus.COMPLETED)
+
+
+def _wants_mail(web: Web) -> None:
+    """Have a reviewer who leads wait for mail, and for a digest that is due."""
+    mails.switch_on()
+    person = web.person(REVIEWERS[0])
+    person.email = "ada@example.com"
+    person.save(update_fields=["email"])
+    person.groups.add(Group.objects.get_or_create(name=agents.LEADS)[0])
+    save_preferences(person, email=True, digest=True)
+    mine = Preferences.objects.filter(person=person)
+    mine.update(mailed_at=None, digest_at=timezone.now())
+
+
+@scenario(before=_wants_mail)
+def escalated_and_mailed(web: Web) -> None:
+    """Nobody decides for a while: people are told, one group more, and a mail fails."""
+    run = web.start([("ship", {"ref": "{}a"})])
+    web.until_asked(run, Kind.APPROVAL)
+    escalated = ("after", "approvals.services.escalation.escalate")
+    web.until(lambda: kills.watch.seen[escalated], "the escalation")
+    web.until(lambda: journal.told("mails"), "a mail that is taken")
+    web.to_rest()
 
 
 def _code_changes(web: Web) -> None:
