@@ -23,13 +23,13 @@ class PreferencesMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        chosen = preferences_of(request)
+        chosen = _preferences_of(request)
         request.preferences = chosen  # type: ignore[attr-defined]  # ours
         with timezone.override(chosen.zone if chosen.time_zone else None):
             return self.get_response(request)
 
 
-def preferences_of(request: HttpRequest) -> Preferences:
+def _preferences_of(request: HttpRequest) -> Preferences:
     """Return what the person of `request` has saved, else the defaults, unsaved."""
     if not request.user.is_authenticated:
         return Preferences()

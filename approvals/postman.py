@@ -44,7 +44,7 @@ def send_soon(now: datetime) -> threading.Thread | None:
 
 def send_due(now: datetime) -> int:
     """Send each person what is due for them by now; return how many mails went out."""
-    return sum(_send_to(person_id, now) for person_id in to_be_mailed(now))
+    return sum(_try_to_send(person_id, now) for person_id in to_be_mailed(now))
 
 
 def _work(now: datetime) -> None:
@@ -55,6 +55,15 @@ def _work(now: datetime) -> None:
     finally:
         _at_work.release()
         connections.close_all()
+
+
+def _try_to_send(person_id: int, now: datetime) -> bool:
+    try:
+        return _send_to(person_id, now)
+    except DatabaseError:
+        extra = {"person": person_id}
+        logger.exception("A mail was not taken; it is tried again", extra=extra)
+        return False
 
 
 def _send_to(person_id: int, now: datetime) -> bool:

@@ -16,7 +16,6 @@ from django.views.decorators.http import require_http_methods, require_safe
 from runs.http import PageRequest, signed_in
 
 from .. import notices, policies, services
-from ..middleware import preferences_of
 from ..preferences_form import PreferencesForm
 
 SAVED = "Saved."
@@ -26,7 +25,7 @@ CHANGED = "Your password is changed."
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def settings(request: PageRequest) -> HttpResponse:
-    kept = preferences_of(request)
+    kept = request.preferences  # type: ignore[attr-defined]  # by the middleware
     data = request.POST if request.method == "POST" else None
     form = PreferencesForm(data, kept=kept)
     if data is not None and form.is_valid():

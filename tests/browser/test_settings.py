@@ -33,17 +33,29 @@ def test_settings_hold_on_every_page_and_the_title_counts(
     ada.goto("/conversations/")
     assert ada.evaluate(GROUND) == DARK
 
-    ada.goto("/")
-    before = len(ada.locator("#queue .row:not(.is-over)").all())
+    ada.add_init_script(LOOKS_ELSEWHERE)
+    with ada.expect_response("**/settings/waiting/") as looked:
+        ada.goto("/")
+    before = looked.value.json()["count"]
     start(bob, "Refund order title-1.")
     counted = rf"^\({before + 1}\) Queue · Placet$"
     ada.wait_for_function(f"new RegExp(String.raw`{counted}`).test(document.title)")
+    told = ada.evaluate("window.told")
+    assert told == ["A call waits for you: refund (high risk)"]
 
     site.manage("shell", "-v0", "-c", FORGET)
     ada.goto("/")
     assert ada.evaluate(GROUND) != DARK
 
 
+LOOKS_ELSEWHERE = """
+window.told = [];
+window.Notification = class {
+  static permission = "granted";
+  constructor(title, options) { window.told.push(title + ": " + options.body); }
+};
+document.hasFocus = () => false;
+"""
 FORGET = """
 from approvals.models import Preferences
 Preferences.objects.all().delete()

@@ -142,6 +142,11 @@ def release_later(run: Run) -> None:
     Decision.objects.filter(request__run=run).update(release_at=later)
 
 
+def mail_without_a_notice(run: Run) -> None:
+    request = run.requests.get()
+    journal.tell("mails", to=["ada@example.com"], about=[str(request.pk)])
+
+
 def expire_after_all(run: Run) -> None:
     run.requests.update(status="expired")
 
@@ -196,6 +201,7 @@ def lose_the_run(run: Run) -> None:
         (reject_after_all, "0.0.0 is rejected and has happened"),
         (undo_after_all, "0.0.0 ran under a verdict that was undone"),
         (release_later, "0.0.0 started before its verdict was released"),
+        (mail_without_a_notice, "0.0.0 was in 1 mails of 0"),
         (expire_after_all, "0.0.0 is expired, decided by ada"),
         (decide_by_nobody, "nobody has decided 0.0.0: approve"),
         (change_the_code, "it went on under changed code, and nobody had said so"),
