@@ -30,10 +30,10 @@ class Migration(migrations.Migration):
                     "kind",
                     models.CharField(
                         choices=[
+                            ("digest", "overdue"),
                             ("waiting", "waits for a decision"),
                             ("reminder", "half of its time is over"),
                             ("escalated", "nobody had decided it"),
-                            ("digest", "overdue"),
                         ],
                         max_length=20,
                     ),

@@ -80,10 +80,10 @@ class Notice(models.Model):
     """What one person is to be told by mail about one request, at most once."""
 
     class Kind(models.TextChoices):
+        DIGEST = "digest", "overdue"
         WAITING = "waiting", "waits for a decision"
         REMINDER = "reminder", "half of its time is over"
         ESCALATED = "escalated", "nobody had decided it"
-        DIGEST = "digest", "overdue"
 
     request = models.ForeignKey(
         ApprovalRequest, on_delete=models.CASCADE, related_name="notices"

@@ -31,6 +31,8 @@ AT_ONCE = 100
 IN_ONE_MAIL = 50
 MAIL_PAUSE = timedelta(minutes=15)
 MAX_ATTEMPTS = 8
+WEIGHT = list(Notice.Kind).index
+"""What is said of a request that a person is to be told of more than once."""
 FIRST_DELAY, LONGEST_DELAY = timedelta(minutes=1), timedelta(hours=2)
 
 
@@ -144,10 +146,12 @@ def take(person_id: int, *, now: datetime) -> Letter | None:
     if not good or not rested.update(mailed_at=now):
         return None
     Notice.objects.filter(pk__in=[one.pk for one in good]).update(sent_at=now)
-    kinds = {one.request_id: Notice.Kind(one.kind) for one in good}
+    kinds: dict[UUID, list[Notice.Kind]] = {}
+    for one in good:
+        kinds.setdefault(one.request_id, []).append(Notice.Kind(one.kind))
     return Letter(
         person=chosen.person,
-        requests=[(by_id[pk], kind) for pk, kind in kinds.items()],
+        requests=[(by_id[pk], max(of, key=WEIGHT)) for pk, of in kinds.items()],
         taken_at=now,
         mailed_before=chosen.mailed_at,
     )

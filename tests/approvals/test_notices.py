@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import smtplib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -225,6 +224,18 @@ def test_many_requests_are_one_mail_and_then_there_is_a_quarter_of_an_hour() -> 
     assert mail.outbox[0].subject == "Placet: 3 calls wait for you"
     assert mail.outbox[0].body.count("/requests/") == 3
     assert mail.outbox[1].subject == "Placet: refund (medium risk) waits for you"
+
+
+def test_a_process_that_was_late_to_look_does_not_mail_within_it() -> None:
+    person = mailed("ada", "reviewers")
+    asked()
+    begin = timezone.now()
+    assert pass_by(6 * MINUTE, begin) == 1
+    request = asked()
+    tell(request.pk, now=begin + 12 * MINUTE)
+
+    assert take(person.pk, now=begin + 12 * MINUTE) is None
+    assert take(person.pk, now=begin + 22 * MINUTE) is not None
 
 
 # What it holds
@@ -569,11 +580,11 @@ def test_a_letter_names_each_request_once() -> None:
     person = mailed("ada", "reviewers", digest=True)
     request = asked()
     now = timezone.now() + 6 * MINUTE
-    for kind in (Notice.Kind.WAITING, Notice.Kind.DIGEST):
+    escalated = Notice.Kind.ESCALATED
+    for kind in (Notice.Kind.WAITING, escalated, Notice.Kind.DIGEST):
         Notice.objects.create(request=request, person=person, kind=kind, due=now)
 
     letter = take(person.pk, now=now)
 
     assert letter is not None
-    assert [one.pk for one, _ in letter.requests] == [request.pk]
-    assert dataclasses.replace(letter, requests=[]).person == person
+    assert letter.requests == [(request, escalated)]
