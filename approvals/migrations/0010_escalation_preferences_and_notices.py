@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0006_hold_and_undo"),
+        ("approvals", "0009_requests_alike"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("runs", "0004_run_queues_by_agent"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
