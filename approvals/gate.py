@@ -19,7 +19,7 @@ from runs.models import EventKind, Run
 from runs.statements import Rows
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
-from . import notices, postman, services, upgrades, wording
+from . import audit, notices, postman, services, upgrades, wording
 from .models import (
     DECIDED_STATUSES,
     STATUS_AFTER,
@@ -117,6 +117,9 @@ class DatabaseGate:
         if notices.are_mailed():
             services.tell_due(now)
             postman.send_soon(now)
+
+    def note(self, run_id: UUID, *, by: str, action: str, said: dict[str, Any]) -> None:
+        audit.append(run_id, actor=by, action=action, about=run_id, payload=said)
 
     def close(self, run: Run, *, below: str = "") -> None:
         now = timezone.now()

@@ -7,7 +7,9 @@ RunError
 ├── ConversationBusy    the conversation has an unfinished run
 ├── MessageRefused      the unfinished run takes no message now
 ├── NotOpen             the run has ended already
-└── NotResumable        the run has not failed, or its state was cleaned up
+├── NotResumable        the run has not failed, or its state was cleaned up
+├── NotForkable         no fork can begin there
+└── ViewRefused         a saved view has no name of its own, or there are too many
 
 Each message is a sentence fit for the page.
 """
@@ -46,4 +48,12 @@ class NotOpen(RunError):
 
 
 class NotResumable(RunError):
+    pass
+
+
+class NotForkable(RunError):
+    pass
+
+
+class ViewRefused(RunError):
     pass

@@ -102,6 +102,10 @@ class Gate(Protocol):
         """
         ...
 
+    def note(self, run_id: UUID, *, by: str, action: str, said: dict[str, Any]) -> None:
+        """Put down in the run's audit trail what `by` did to it. It is locked."""
+        ...
+
     def close(self, run: Run, *, below: str = "") -> None:
         """Cancel the open requests of a run that has ended.
 

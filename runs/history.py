@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+from . import checkpoint
 from .engine.calls import key_of
 from .engine.digest import JSONObject
+from .engine.errors import InvalidRunState
 from .engine.hosted.local_tools import output_of
 from .engine.hosted.shell_calls import one_output
 from .engine.state.view import View
@@ -28,22 +30,46 @@ def history_before(run: Run) -> list[JSONObject]:
     read a view of its own at the end (a handoff filtered it, a guardrail blocked an
     output), that view stands for all before it too. What an agent used as a tool said
     stays inside its call. A run whose state is being cleaned up is left out whole.
+    Before the runs of a conversation that is a fork comes what was read at the point
+    it was forked from. Raises InvalidRunState when that is not stored any more.
     """
     earlier = _followed(run)
+    items = _read_at_fork(_first(run, earlier))
     if not earlier:
-        return []
+        return items
     rows: dict[Any, list[RunEvent]] = {pk: [] for pk in earlier}
     for row in RunEvent.objects.filter(
         run_id__in=earlier, run__state_inactive_at=None, kind__in=_KINDS, frame=""
     ).order_by("seq"):
         rows[row.run_id].append(row)
-    items: list[JSONObject] = []
     for events in rows.values():
         items = _read_after(items, events)
     executed = ToolExecution.objects.filter(run_id__in=earlier)
     keys = executed.values_list("call_key", flat=True)
     # What an agent used as a tool has done, its call has begun to do.
     return answered(items, {key.partition("/")[0] for key in keys})
+
+
+def _first(run: Run, earlier: Sequence[UUID]) -> Run:
+    """Return the run that its conversation began with, as far as `run` reads it."""
+    if not earlier:
+        return run
+    return Run.objects.select_related("parent").get(pk=earlier[0])
+
+
+def _read_at_fork(fork: Run) -> list[JSONObject]:
+    """Return what a model had read where `fork` was forked; nothing if it was not."""
+    if fork.fork_seq is None:
+        return []
+    parent = fork.parent
+    if parent is None or parent.state_inactive_at is not None:
+        raise InvalidRunState(
+            "The run that this conversation was forked from is not stored any more; "
+            "start a new conversation."
+        )
+    before = history_before(parent)
+    rows = checkpoint.rows_read(parent, fork.fork_seq)
+    return answered(_read_after(before, rows), ())
 
 
 def _followed(run: Run) -> list[Any]:

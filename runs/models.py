@@ -85,6 +85,7 @@ class Run(models.Model):
         COMMAND = "command"
         WEBHOOK = "webhook"
         MESSAGE = "message"
+        FORK = "fork"
         SESSION = "session", "session (recorded, not run here)"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -133,6 +134,11 @@ class Run(models.Model):
         blank=True,
         related_name="forks",
         help_text="The run this one was forked from.",
+    )
+    fork_seq = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="The last row of its parent's log that a fork's history holds.",
     )
 
     head = models.TextField(default="", help_text="RunState without its items, JSON.")
@@ -253,6 +259,9 @@ class RunEvent(models.Model):
         max_length=500, blank=True, help_text="The tool call it is about, if any."
     )
     payload = models.TextField(help_text="JSON; its shape depends on `kind`.")
+    search = models.TextField(
+        default="", db_default="", help_text="The words of an item, for search."
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -318,6 +327,29 @@ class ToolExecution(models.Model):
 
     def __str__(self) -> str:
         return f"{inert.excerpt(self.tool, SHOWN)} ({self.status})"
+
+
+class SavedView(models.Model):
+    """A search of the conversations that somebody has put by under a name."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_views"
+    )
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=1000, help_text="What stands behind the ?.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("owner", "name"), name="saved_view_name_is_unique"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return inert.excerpt(self.name, SHOWN)
 
 
 class Worker(models.Model):

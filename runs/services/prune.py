@@ -36,14 +36,18 @@ def prunable(older_than: timedelta) -> QuerySet[Run]:
     """Return the ended runs whose state is stored and no longer of use.
 
     Nothing in their conversation is open or newer than `older_than`: a conversation
-    goes as a whole, because each of its runs reads those before it.
+    goes as a whole, because each of its runs reads those before it. One that a fork
+    reads, whose own state is stored, stays as long as that.
     """
     cutoff = timezone.now() - older_than
     in_use = Run.objects.filter(
         Q(status__in=OPEN_STATUSES) | Q(updated_at__gt=cutoff),
         conversation=OuterRef("conversation"),
     )
-    return Run.objects.filter(~Exists(in_use)).exclude(head="")
+    read = Run.objects.filter(
+        parent__conversation=OuterRef("conversation"), fork_seq__isnull=False
+    ).exclude(head="")
+    return Run.objects.filter(~Exists(in_use), ~Exists(read)).exclude(head="")
 
 
 def prunable_saved(older_than: timedelta) -> QuerySet[SavedState]:

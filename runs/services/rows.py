@@ -18,17 +18,18 @@ from django.utils import timezone
 from .. import codec
 from ..engine import LogEntry
 from ..ids import new_id
-from ..models import Run, RunEvent, RunStatus, ToolExecution
+from ..models import EventKind, Run, RunEvent, RunStatus, ToolExecution
+from ..search import words_of_item
 from ..statements import Rows, execute
 
 _RUN = Run._meta.db_table
 _EVENT = RunEvent._meta.db_table
 _EXECUTION = ToolExecution._meta.db_table
 
-_ROW = "(%s, %s, %s, %s, %s, %s, %s)"
+_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
 _INSERT_EVENTS = (
     f"INSERT INTO {_EVENT} "  # noqa: S608  names of our own tables
-    "(run_id, seq, kind, frame, call_key, payload, created_at) VALUES "
+    "(run_id, seq, kind, frame, call_key, payload, created_at, search) VALUES "
 )
 _MOVE_ON = (
     f"UPDATE {_RUN} SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq"  # noqa: S608
@@ -215,7 +216,8 @@ def insert_events(
     for seq, entry in enumerate(entries, last_seq - len(entries) + 1):
         payload = codec.dumps(entry.payload)
         kind = str(entry.kind)
-        values += [run_id, seq, kind, entry.frame, entry.call_key, payload, now]
+        said = words_of_item(entry.payload) if kind == EventKind.ITEM else ""
+        values += [run_id, seq, kind, entry.frame, entry.call_key, payload, now, said]
     execute(_INSERT_EVENTS + ", ".join([_ROW] * len(entries)), values)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -11,7 +11,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from .. import codec, dispatch, registry
-from ..engine import RunContextWrapper, RunState
+from ..engine import Agent, RunContextWrapper, RunState
 from ..engine.state.definition import definition_of
 from ..errors import ConversationBusy, EmptyInput, MessageRefused
 from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
@@ -90,23 +90,37 @@ def queue_run(
         updated_at=now,
     )
     texts = [*(message["text"] for message in unread), text]
-    state = RunState(
+    begin(run, first_state(run, agent, texts), {*authors(unread), *_key(requester)})
+    return run
+
+
+def first_state(run: Run, agent: Agent[Any], texts: Sequence[str]) -> RunState[Any]:
+    """Return the state in which `run` begins, with `texts` for its input."""
+    return RunState(
         RunContextWrapper(context=None),
         [{"role": "user", "content": said} for said in texts],
         agent,
         run_id=str(run.pk),
     )
+
+
+def begin(run: Run, state: RunState[Any], speakers: set[int]) -> None:
+    """Store a run that is new as queued, inside the caller's transaction."""
     run.head = codec.dumps(state.head())
     _insert(run)
-    run.speakers.set({*authors(unread), *([requester.pk] if requester else [])})
-    log.append(run.pk, [state.entry(item) for item in state.all_items], now)
+    run.speakers.set(speakers)
+    entries = [state.entry(item) for item in state.all_items]
+    log.append(run.pk, entries, run.created_at)
     log.record_status(run.pk, RunStatus.QUEUED)
-    Conversation.objects.filter(pk=conversation.pk).update(
-        current_run=run, updated_at=now
+    Conversation.objects.filter(pk=run.conversation_id).update(
+        current_run=run, updated_at=run.created_at
     )
     dispatch.wake(run.pk)
     run.refresh_from_db()
-    return run
+
+
+def _key(user: User | None) -> list[int]:
+    return [user.pk] if user else []
 
 
 @write

@@ -1,0 +1,101 @@
+"""Searching what was said: the words of an item, and how the databases find them.
+
+Each item's words stand in a column beside its payload, folded (no case, no accents) and
+each once, so that both databases find the same: SQLite by FTS5, PostgreSQL by a GIN
+index. Both are kept by the database itself, in the transaction that stores the item.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection
+from django.db.models.expressions import RawSQL
+
+from .models import Conversation, Run, RunEvent
+
+SEARCHED_CHARS = 8_000
+"""Of one item; what comes after is not found."""
+WORD_CHARS = 64
+MOST_WORDS = 8
+"""Of a question; the others are left out."""
+MOST_ROWS = 5_000
+"""The newest rows that match; what is older is not found, so that the cost is bound."""
+
+_WORD = re.compile(r"[^\W_]+")
+_NOT_SAID = frozenset(("type", "id", "call_id", "status", "role", "annotations"))
+_LEAVES = 2_000
+
+
+def words(text: str) -> list[str]:
+    """Return the different words of `text`, folded, in their order."""
+    plain = unicodedata.normalize("NFKD", text[:SEARCHED_CHARS]).casefold()
+    bare = "".join(char for char in plain if not unicodedata.combining(char))
+    return list(dict.fromkeys(word[:WORD_CHARS] for word in _WORD.findall(bare)))
+
+
+def words_of_item(payload: dict[str, Any]) -> str:
+    """Return what an item's log row is found by: texts, tool, arguments, outputs."""
+    found: list[str] = []
+    length = 0
+    for text in _texts(payload.get("raw")):
+        found.append(text)
+        length += len(text)
+        if length > SEARCHED_CHARS:
+            break
+    return " ".join(words(" ".join(found)))
+
+
+def _texts(raw: Any) -> Iterator[str]:
+    """Yield the texts inside `raw`, without recursion; what says nothing is left out."""
+    waiting, seen = [raw], 0
+    while waiting and seen < _LEAVES:
+        value, seen = waiting.pop(), seen + 1
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            said = [part for name, part in value.items() if name not in _NOT_SAID]
+            waiting += reversed(said[:_LEAVES])
+        elif isinstance(value, list):
+            waiting += reversed(value[:_LEAVES])
+
+
+_RUN, _EVENT = Run._meta.db_table, RunEvent._meta.db_table
+_CONVERSATION = Conversation._meta.db_table
+_OWNED = (
+    f"AND run_id IN (SELECT own.id FROM {_RUN} own JOIN {_CONVERSATION} talk "  # noqa: S608
+    "ON talk.id = own.conversation_id WHERE talk.owner_id = %s) "
+)
+# Materialized: by the index on words first. By the key from the newest down, the other
+# way there is, PostgreSQL would make the words of each row anew.
+_POSTGRESQL = (
+    "WITH hits AS MATERIALIZED (SELECT id, run_id "  # noqa: S608
+    f"FROM {_EVENT} WHERE search <> '' "
+    "AND to_tsvector('simple', search) @@ to_tsquery('simple', %s) {owned}) "
+    f"SELECT conversation_id FROM {_RUN} WHERE id IN "
+    f"(SELECT run_id FROM hits ORDER BY id DESC LIMIT {MOST_ROWS})"
+)
+_SQLITE = (
+    f"SELECT conversation_id FROM {_RUN} WHERE id IN "  # noqa: S608
+    f"(SELECT run_id FROM (SELECT e.run_id FROM runs_search f JOIN {_EVENT} e "
+    "ON e.id = f.rowid WHERE f.search MATCH %s {owned}"
+    f"ORDER BY f.rowid DESC LIMIT {MOST_ROWS}))"
+)
+
+
+def conversations_saying(asked: list[str], *, owner_id: int | None) -> RawSQL:
+    """Return the ids of the conversations in which one item holds all of `asked`.
+
+    `asked` are `words`, at least one; each may be the beginning of a word. With
+    `owner_id`, of that person's alone.
+    """
+    owned = "" if owner_id is None else _OWNED
+    owner = [] if owner_id is None else [owner_id]
+    if connection.vendor == "postgresql":
+        terms = " & ".join(f"'{word}':*" for word in asked[:MOST_WORDS])
+        return RawSQL(_POSTGRESQL.format(owned=owned), [terms, *owner])  # noqa: S611
+    terms = " ".join(f'"{word}"*' for word in asked[:MOST_WORDS])
+    return RawSQL(_SQLITE.format(owned=owned), [terms, *owner])  # noqa: S611
