@@ -319,6 +319,13 @@ class ToolExecution(models.Model):
 
     class Meta:
         ordering = ("-started_at",)
+        indexes = (
+            models.Index(
+                fields=("status", "permitted_by"),
+                name="execution_gone_wrong",
+                condition=Q(status__in=["failed", "unknown"]),
+            ),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=("run", "call_key"), name="one_execution_per_call"

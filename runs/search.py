@@ -50,7 +50,7 @@ def words_of_item(payload: dict[str, Any]) -> str:
 
 
 def _texts(raw: Any) -> Iterator[str]:
-    """Yield the texts inside `raw`, without recursion; what says nothing is left out."""
+    """Yield the texts inside `raw`, without recursion, save what says nothing."""
     waiting, seen = [raw], 0
     while waiting and seen < _LEAVES:
         value, seen = waiting.pop(), seen + 1

@@ -292,6 +292,13 @@ class Decision(models.Model):
         ApprovalRequest, on_delete=models.CASCADE, related_name="decision"
     )
     verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    tool = models.CharField(
+        max_length=200,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="The request's, so that an index on it is in the order of time.",
+    )
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
@@ -313,6 +320,15 @@ class Decision(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        indexes = (
+            models.Index(fields=("created_at", "id"), name="decision_when"),
+            models.Index(
+                fields=("verdict", "created_at", "id"), name="decision_verdict"
+            ),
+            models.Index(fields=("actor", "created_at", "id"), name="decision_actor"),
+            models.Index(fields=("rule", "created_at", "id"), name="decision_rule"),
+            models.Index(fields=("tool", "created_at", "id"), name="decision_tool"),
+        )
         constraints = (
             models.CheckConstraint(
                 condition=Q(verdict__in=[v.value for v in Verdict]),
@@ -322,6 +338,10 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_verdict_display()} by {self.actor_name}"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        self.tool = self.tool or self.request.tool
+        super().save(*args, **options)
 
     @property
     def actor_name(self) -> str:

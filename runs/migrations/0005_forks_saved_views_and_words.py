@@ -80,4 +80,12 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.AddIndex(
+            model_name="toolexecution",
+            index=models.Index(
+                condition=models.Q(("status__in", ["failed", "unknown"])),
+                fields=["status", "permitted_by"],
+                name="execution_gone_wrong",
+            ),
+        ),
     ]
