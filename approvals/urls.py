@@ -1,12 +1,28 @@
 from django.urls import path
 
-from .views import editing, history, ops, people, queue, requests, rules, similar
+from .views import (
+    editing,
+    export,
+    history,
+    ops,
+    people,
+    queue,
+    requests,
+    rules,
+    similar,
+)
 
 app_name = "approvals"
 urlpatterns = [
     path("", queue.queue, name="queue"),
     path("history/", history.history, name="history"),
     path("history/decisions.csv", history.history_csv_file, name="history_csv"),
+    path(
+        "conversations/<uuid:pk>/export.json",
+        export.conversation,
+        name="export_conversation",
+    ),
+    path("runs/<uuid:pk>/export.json", export.run, name="export_run"),
     path("ops/", ops.ops, name="ops"),
     path("settings/", people.settings, name="settings"),
     path("settings/password/", people.password, name="password"),

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import Q, QuerySet
 
+from . import search
+from .forms import begin_of, end_of
+from .keyset import Place, Slice, newest
 from .models import Conversation, Run
 
 PAGE_SIZE = 50
 RUNS_SHOWN = 10
+TITLES_SEARCHED = 10_000
+NOT_LISTED = (
+    "metadata",
+    "current_run__head",
+    "current_run__definition",
+    "current_run__pending_input",
+    "current_run__final_output",
+)
+"""Long texts that a list does not show."""
 
 Viewer: TypeAlias = AbstractBaseUser | AnonymousUser
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Conversations of one page, newest first."""
-
-    conversations: list[Conversation]
-    older: UUID | None
-    """Ask for the page after this conversation; None on the last page."""
 
 
 def may_follow(user: Viewer) -> bool:
@@ -54,18 +56,54 @@ def visible_runs(user: Viewer) -> QuerySet[Run]:
     return found.filter(Q(requester_id=user.pk) | Q(conversation__owner_id=user.pk))
 
 
-def conversations_page(user: Viewer, *, after: Conversation | None) -> Page:
-    """Return the conversations that follow `after`, or the newest, in one query."""
-    found = visible_conversations(user)
-    if after is not None:
-        found = found.filter(
-            Q(updated_at__lt=after.updated_at)
-            | Q(updated_at=after.updated_at, pk__lt=after.pk)
-        )
-    rows = list(found.order_by("-updated_at", "-pk")[: PAGE_SIZE + 1])
-    shown = rows[:PAGE_SIZE]
-    more = len(rows) > PAGE_SIZE
-    return Page(conversations=shown, older=shown[-1].pk if more else None)
+def conversations_page(
+    user: Viewer, by: dict[str, Any], *, after: Place | None
+) -> Slice[Conversation]:
+    """Return a page of what `user` sees and the data of a `ConversationsForm` asks for.
+
+    Newest first, in one query.
+    """
+    found = _chosen(visible_conversations(user), by)
+    if text := by.get("q"):
+        found = found.filter(_saying(text, user))
+    found = found.defer(*NOT_LISTED)
+    return newest(found, "updated_at", after=after, size=PAGE_SIZE)
+
+
+def _chosen(
+    found: QuerySet[Conversation], by: dict[str, Any]
+) -> QuerySet[Conversation]:
+    wanted: dict[str, Any] = {
+        "agent_key": by.get("agent"),
+        "current_run__status": by.get("status"),
+        "current_run__trigger": by.get("trigger"),
+        "owner__username": by.get("owner"),
+        "updated_at__gte": begin_of(by.get("since")),
+        "updated_at__lt": end_of(by.get("until")),
+    }
+    return found.filter(**{name: value for name, value in wanted.items() if value})
+
+
+def _saying(text: str, user: Viewer) -> Q:
+    """Return the condition that somebody said `text`, or that it is in the title.
+
+    One without any word is in nothing. Titles are looked at in the newest
+    TITLES_SEARCHED conversations alone: no index can find a part of one.
+    """
+    asked = search.words(text)[: search.MOST_WORDS]
+    if not asked:
+        return Q(pk__in=[])
+    own = None if may_follow(user) else user.pk
+    newest_first = Conversation.objects.order_by("-updated_at", "-pk")
+    if own is not None:
+        newest_first = newest_first.filter(owner_id=own)
+    titled = Q()
+    for word in text.split()[: search.MOST_WORDS]:
+        titled &= Q(title__icontains=word)
+    recent = newest_first.values("pk")[:TITLES_SEARCHED]
+    by_title = Conversation.objects.filter(titled, pk__in=recent).values("pk")
+    said = search.conversations_saying(asked, owner_id=own)
+    return Q(pk__in=said) | Q(pk__in=by_title)
 
 
 def latest_runs(

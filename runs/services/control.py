@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from .. import dispatch
 from ..errors import ConversationBusy, NotOpen, NotResumable
+from ..gate import gate
 from ..models import OPEN_STATUSES, Conversation, Run, RunStatus
 from ..transactions import attempt, write
 from . import log
@@ -37,6 +39,8 @@ def stop_run(run_id: UUID, *, by: User | None) -> Run:
         _look_at(run.pk)
     elif stopped:
         end(run, RunStatus.CANCELLED, by=_name(by))
+    if stopped:
+        _note(run.pk, by, "stop", turn=run.turn)
     run.refresh_from_db()
     return run
 
@@ -62,6 +66,7 @@ def resume_run(run_id: UUID, *, by: User | None, extra_turns: int = 10) -> Run:
     _requeue(run, max_turns=run.turn + extra_turns, finished_at=None)
     Conversation.objects.filter(pk=run.conversation_id).update(updated_at=now)
     log.record_status(run.pk, RunStatus.QUEUED, by=_name(by))
+    _note(run.pk, by, "resume", turn=run.turn, extra_turns=extra_turns)
     _look_at(run.pk)
     run.refresh_from_db()
     return run
@@ -103,6 +108,10 @@ def _requeue(run: Run, **changes: object) -> None:
 def _look_at(run_id: UUID) -> None:
     Run.objects.filter(pk=run_id).update(wakes=F("wakes") + 1)
     dispatch.wake(run_id)
+
+
+def _note(run_id: UUID, by: User | None, action: str, **said: Any) -> None:
+    gate().note(run_id, by=_name(by) or "Placet", action=action, said=said)
 
 
 def _name(user: User | None) -> str:

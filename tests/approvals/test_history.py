@@ -123,9 +123,7 @@ def lines_of(client: Client, **asked: Any) -> list[dict[str, str]]:
 # Who sees what
 
 
-def test_reviewers_and_followers_see_every_decision_and_others_those_of_their_runs() -> (
-    None
-):
+def test_others_see_the_decisions_of_their_own_runs_alone() -> None:
     owner, stranger = eve(), make_user("mallory")
     mine, others = start(requester=owner), start(requester=bob())
     decided(mine, summary="of eve")
@@ -357,6 +355,7 @@ def test_the_file_is_written_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -
     assert (len(first), len(others)) == (2, 4)  # one batch, then two more
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_the_file_is_served_under_asgi() -> None:
     client = AsyncClient()
     await sync_to_async(client.force_login)(await sync_to_async(ada)())
