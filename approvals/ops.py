@@ -5,6 +5,8 @@ Bounded as `runs.ops` is, with a million requests as with ten.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +16,11 @@ from django.db.models import Q, QuerySet, Subquery
 
 from runs.engine import Risk
 from runs.index_reads import counts, distinct_values, has_status
+from runs.models import RunStatus, WebhookDelivery
 from runs.ops import COUNT_CAP, ROWS_SHOWN
 
 from . import policies
-from .models import ApprovalRequest, RequestStatus
+from .models import ApprovalRequest, Decision, RequestStatus
 
 RISKS = (Risk.CRITICAL, Risk.HIGH, Risk.MEDIUM, Risk.LOW)
 AGES = (
@@ -27,6 +30,8 @@ AGES = (
     ("older", None),
 )
 GROUPS_SHOWN = 5
+TIMES_CAP = 5_000
+WINDOWS = (("last 24 hours", timedelta(days=1)), ("last 7 days", timedelta(days=7)))
 IN_DOUBT = (
     ApprovalRequest.Kind.RECONCILE.value,
     ApprovalRequest.Kind.UPGRADE.value,
@@ -80,6 +85,78 @@ def requests(now: datetime) -> Requests:
             "pending": min(COUNT_CAP, sum(row.total for row in ages) + doubtful),
             "in_doubt": min(COUNT_CAP, doubtful),
         },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimesRow:
+    """How long people took to decide, in one stretch of time."""
+
+    label: str
+    count: int
+    """How many decisions that is, up to TIMES_CAP, the newest."""
+    p50_s: float
+    p95_s: float
+
+    @property
+    def is_capped(self) -> bool:
+        return self.count >= TIMES_CAP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliveries:
+    """Webhooks that were taken in the last 24 hours."""
+
+    taken: int
+    """Up to COUNT_CAP."""
+    failed: list[WebhookDelivery]
+    """The newest of those whose run has failed."""
+
+
+def decision_times(now: datetime) -> list[TimesRow]:
+    """Return how long people took from the question to the verdict.
+
+    Rules and expiry are left out: no person was quick or slow there.
+    """
+    return [_times(label, now - length) for label, length in WINDOWS]
+
+
+def _times(label: str, since: datetime) -> TimesRow:
+    by_people = Decision.objects.filter(created_at__gte=since).exclude(actor=None)
+    newest = by_people.order_by("-created_at", "-pk")
+    asked_and_said = newest.values_list("request__created_at", "created_at")
+    took = sorted(
+        max(0.0, (said - asked).total_seconds())
+        for asked, said in asked_and_said[:TIMES_CAP]
+    )
+    return TimesRow(
+        label=label,
+        count=len(took),
+        p50_s=percentile(took, 0.50),
+        p95_s=percentile(took, 0.95),
+    )
+
+
+def percentile(sorted_values: Sequence[float], share: float) -> float:
+    """Return the smallest value that `share` of all do not pass (nearest rank).
+
+    0 when there is none.
+    """
+    if not sorted_values:
+        return 0.0
+    return sorted_values[max(0, math.ceil(share * len(sorted_values)) - 1)]
+
+
+def deliveries(now: datetime) -> Deliveries:
+    """Return how the webhooks stand, in two queries."""
+    since = now - timedelta(days=1)
+    taken = WebhookDelivery.objects.filter(received_at__gte=since)
+    failed = WebhookDelivery.objects.filter(
+        run__status=RunStatus.FAILED, run__finished_at__gte=since
+    ).select_related("source", "run")
+    return Deliveries(
+        taken=counts({"taken": taken.values("received_at")}, up_to=COUNT_CAP)["taken"],
+        failed=list(failed.order_by("-received_at")[:ROWS_SHOWN]),
     )
 
 

@@ -459,6 +459,7 @@ class WebhookDelivery(models.Model):
     class Meta:
         ordering = ("-received_at",)
         verbose_name_plural = "webhook deliveries"
+        indexes = (models.Index(fields=("received_at",), name="delivery_when"),)
         constraints = (
             models.UniqueConstraint(
                 fields=("source", "webhook_id"), name="one_run_per_webhook_id"

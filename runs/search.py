@@ -7,9 +7,11 @@ index. Both are kept by the database itself, in the transaction that stores the 
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from django.db import connection
@@ -28,6 +30,7 @@ MOST_ROWS = 5_000
 _WORD = re.compile(r"[^\W_]+")
 _NOT_SAID = frozenset(("type", "id", "call_id", "status", "role", "annotations"))
 _LEAVES = 2_000
+_JSON_CHARS = 4 * SEARCHED_CHARS
 
 
 def words(text: str) -> list[str]:
@@ -50,17 +53,46 @@ def words_of_item(payload: dict[str, Any]) -> str:
 
 
 def _texts(raw: Any) -> Iterator[str]:
-    """Yield the texts inside `raw`, without recursion, save what says nothing."""
-    waiting, seen = [raw], 0
-    while waiting and seen < _LEAVES:
-        value, seen = waiting.pop(), seen + 1
+    """Yield the texts inside `raw`, without recursion, save what says nothing.
+
+    A text that is JSON, as arguments and many outputs are, is read as what it says.
+    """
+    waiting: list[tuple[Any, bool]] = [(raw, False)]
+    for _ in range(_LEAVES):
+        if not waiting:
+            return
+        value, is_told = waiting.pop()
         if isinstance(value, str):
-            yield value
+            inside = None if is_told else _json(value)
+            if inside is None:
+                yield value
+            else:
+                waiting.append((inside, True))
         elif isinstance(value, dict):
-            said = [part for name, part in value.items() if name not in _NOT_SAID]
-            waiting += reversed(said[:_LEAVES])
+            said = _said(value, whole=is_told)
+            waiting += [(part, is_told) for part in reversed(said)]
         elif isinstance(value, list):
-            waiting += reversed(value[:_LEAVES])
+            waiting += [(part, is_told) for part in reversed(value[:_LEAVES])]
+        elif is_told and value is not None:
+            yield str(value)
+
+
+def _said(value: dict[str, Any], *, whole: bool) -> list[Any]:
+    """Return the parts of an item that say something; of arguments the names too."""
+    parts = list(islice(value.items(), _LEAVES))
+    if whole:
+        return [part for pair in parts for part in pair]
+    return [part for name, part in parts if name not in _NOT_SAID]
+
+
+def _json(text: str) -> Any:
+    """Return what a text says that is a JSON object or array of readable length."""
+    if not text.startswith(("{", "[")) or len(text) > _JSON_CHARS:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 _RUN, _EVENT = Run._meta.db_table, RunEvent._meta.db_table

@@ -31,6 +31,8 @@ def ops(request: PageRequest) -> HttpResponse:
         "now": now,
         "work": runs_ops.work(now),
         "requests": approvals_ops.requests(now),
+        "times": approvals_ops.decision_times(now),
+        "webhooks": approvals_ops.deliveries(now),
         "process": runs_ops.process(),
         "reads_queue": policies.may_see_queue(request.user),
     }

@@ -88,4 +88,8 @@ class Migration(migrations.Migration):
                 name="execution_gone_wrong",
             ),
         ),
+        migrations.AddIndex(
+            model_name="webhookdelivery",
+            index=models.Index(fields=["received_at"], name="delivery_when"),
+        ),
     ]
