@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from approvals.models import AuditEntry
 from runs import queries, search, services
 from runs.engine import LogEntry
-from runs.models import Conversation, EventKind, Run, RunEvent, SavedView
+from runs.models import Conversation, EventKind, Run, RunEvent, RunStatus, SavedView
 from runs.services import log
 from tests.factories import ada, bob, eve, make_user, start
 
@@ -317,7 +317,7 @@ def test_a_view_s_address_leads_nowhere_else(olga: Client) -> None:
 def failed(owner: User) -> Run:
     run = titled("fails", owner=owner)
     services.lock(run.pk)
-    services.end(run, "failed", error="Max turns (10) exceeded")
+    services.end(run, RunStatus.FAILED, error="Max turns (10) exceeded")
     Run.objects.filter(pk=run.pk).update(turn=10)
     run.refresh_from_db()
     return run
