@@ -11,7 +11,7 @@ def fill(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0006_hold_and_undo"),
+        ("approvals", "0010_escalation_preferences_and_notices"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
