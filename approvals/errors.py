@@ -6,6 +6,7 @@ DecisionError
 ├── NotAllowed        this person may not decide this request
 ├── Stale             the request no longer is what the person saw
 ├── AlreadyDecided    the request has ended
+├── Taken             somebody else has claimed it
 └── NotUndoable       there is no verdict, or it is too late to take it back
 
 RuleError             why a standing Rule was not changed
@@ -60,6 +61,10 @@ class AlreadyDecided(DecisionError):
 
 
 class NotUndoable(DecisionError):
+    pass
+
+
+class Taken(DecisionError):
     pass
 
 

@@ -1,50 +1,55 @@
-"""The live queue: requests as they come and as they are decided."""
+"""The live queue: requests as they come, as they are decided, and who is at them.
+
+A socket brings every row that changed since the page was made. The page puts those it
+holds in their place and counts the others that are new in its view; it never moves a
+row. So what a socket sends again does no harm, and one that comes back asks from the
+time that its page has.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from channels.db import database_sync_to_async
 from django.db.models import Max
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 
 from runs.live.consumers import LiveConsumer, NotAllowed
 from runs.live.feeds import Feed
 from runs.live.markup import REPLACE
 from runs.live.standing import Standing
 
-from . import policies, queries, topics
-from .models import ApprovalRequest
+from . import policies, queue, topics
+from .models import ApprovalRequest, Attention, Look
+from .models.attention import LOOK
+from .queue import MANY, Arrival, Asked, Reader, View
 
 OVERLAP = timedelta(seconds=10)
-"""A row may commit this long after its `updated_at`, and others before it."""
+"""A row may commit this long after its time, and others before it."""
 
-MANY = 100
-"""Above this many changes the whole list is cheaper."""
-
-WHOLE_S = 1.0
-"""So long a whole list serves all who come, if nothing has changed."""
+Sign = tuple[object, ...]
+"""All that a row shows; the same again is not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A request that changed."""
+    """A request that changed, as everybody of one standing sees it."""
 
     pk: UUID
-    is_pending: bool
     html: str
-    """Takes the row's place in a list that holds it."""
-    new: str
-    """Puts it at the top of a list that does not."""
+    arrival: Arrival | None
+    """What it is to those who do not list it yet; None when nothing waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,61 +57,54 @@ class Change:
     """What was read at once; with each the queue's version goes up by one."""
 
     rows: Sequence[Row]
-    tail: str
-    """How many wait, wherever a page says it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The first page of the queue."""
-
-    version: int
-    """The changes up to this one are in it."""
-    html: str
-    listed: frozenset[UUID]
-    made_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_old(self) -> bool:
-        return time.monotonic() - self.made_at > WHOLE_S
+    until: datetime
+    """A page that has this needs only what comes after."""
+    is_whole: bool = False
+    """More changed than is worth sending: the list is to be fetched."""
 
 
 class QueueFeed(Feed):
     """The queue as everybody of one standing sees it."""
+
+    reader: Reader
 
     def __init__(self, standing: Standing) -> None:
         super().__init__()
         self.user = standing.peer
         self.version = 0
         self.newest = timezone.now()
-        """The latest `updated_at` that was read."""
-        self._sent: dict[UUID, datetime] | None = None
+        """The latest time of a change that was read."""
+        self.tail = ""
+        """How many wait, wherever a page says it."""
+        self._sent: dict[UUID, tuple[datetime, Sign]] | None = None
+        self._lapses: dict[UUID, datetime] = {}
+        """When a claim or a look that rows show is over, without anybody's doing."""
         self._changes: deque[Change] = deque(maxlen=MANY)
-        self._whole: Whole | None = None
         self._lock = asyncio.Lock()
 
     @classmethod
     def behind(cls, feeds: Sequence[Self]) -> list[Self]:
-        newest = ApprovalRequest.objects.aggregate(at=Max("updated_at"))["at"]
-        if newest is None:
-            return []
-        if newest > timezone.now() - OVERLAP:
+        now, newest = timezone.now(), _newest()
+        if newest is not None and newest > now - OVERLAP:
             return list(feeds)
-        return [feed for feed in feeds if feed.newest < newest]
+        return [
+            feed
+            for feed in feeds
+            if (newest and feed.newest < newest) or feed._lapsed(now)
+        ]
 
     async def refresh(self) -> None:
         async with self._lock:
             await self._read()
 
-    async def whole(self) -> Whole:
-        """Return the list as it is, by what is known."""
+    async def begin(self, since: datetime | None) -> tuple[int, Change]:
+        """Return what changed after `since`, and the version from where it goes on."""
         async with self._lock:
-            whole = self._whole
-            if whole is None or whole.version != self.version or whole.is_old:
-                await self._read()  # what comes after this is a change
-                make = database_sync_to_async(self._make_whole)
-                self._whole = whole = await make()
-            return whole
+            await self._read()
+            if since is None:
+                return self.version, Change((), self.newest, is_whole=True)
+            load = database_sync_to_async(self._change_since)
+            return self.version, await load(since)
 
     def since(self, version: int) -> list[Change] | None:
         """Return the changes after `version`, or None when they are not kept."""
@@ -124,44 +122,67 @@ class QueueFeed(Feed):
 
     def _read_change(self) -> Change | None:
         """Return what changed since the last time; nothing did at the first."""
-        if self._sent is None:
-            self._remember(self._recent())
+        now = timezone.now()
+        first = self._sent is None
+        lapsed = queue.claimed(now) if first else self._lapsed(now)
+        found = queue.changed_since(self.user, self.newest - OVERLAP, now, also=lapsed)
+        for pk in lapsed:
+            self._lapses.pop(pk, None)
+        if first:
+            self.reader = queue.reader_of(self.user)
+        if len(found) > MANY:
+            self.newest = _newest() or self.newest
+            self._sent = {}
+        changed = self._changed(found, now)
+        if not changed and not first:
             return None
-        changed = [
-            request
-            for request in self._recent()
-            if self._sent.get(request.pk) != request.updated_at
-        ]
-        self._remember(changed)
-        if not changed:
+        self.tail = self._render("count")
+        if first:
             return None
-        return Change([self._row(request) for request in changed], self._count())
+        if len(found) > MANY:
+            return Change((), self.newest, is_whole=True)
+        return Change([self._row(card, now) for card in changed], self.newest)
 
-    def _recent(self) -> list[ApprovalRequest]:
-        found = queries.visible_requests(self.user)
-        since = self.newest - OVERLAP
-        return list(found.filter(updated_at__gt=since).order_by("pk"))
+    def _changed(
+        self, found: Iterable[ApprovalRequest], now: datetime
+    ) -> list[ApprovalRequest]:
+        """Return those that show something else than was sent, and remember them."""
+        sent, changed = self._sent or {}, []
+        for card in found:
+            at, sign = _time_of(card), _sign_of(card, now)
+            if sent.get(card.pk, (at, ()))[1] != sign:
+                changed.append(card)
+            sent[card.pk] = (at, sign)
+            self._remember_lapse(card, now)
+            self.newest = max(self.newest, at)
+        # A row is read again for so long: as long as it is to be known.
+        oldest = self.newest - OVERLAP - LOOK
+        self._sent = {pk: told for pk, told in sent.items() if told[0] > oldest}
+        return changed
 
-    def _remember(self, requests: Iterable[ApprovalRequest]) -> None:
-        sent = self._sent or {}
-        sent |= {request.pk: request.updated_at for request in requests}
-        self.newest = max([self.newest, *sent.values()])
-        oldest = self.newest - OVERLAP
-        self._sent = {pk: at for pk, at in sent.items() if at > oldest}
+    def _remember_lapse(self, card: ApprovalRequest, now: datetime) -> None:
+        ends = [look.seen_at + LOOK for look in queue.looks_at(card)]
+        attention = queue.attention_of(card)
+        if attention and attention.claimed_until and attention.is_claimed(now):
+            ends.append(attention.claimed_until)
+        self._lapses.pop(card.pk, None)
+        if ends:
+            self._lapses[card.pk] = min(ends)
 
-    def _make_whole(self) -> Whole:
-        page = queries.queue_page(self.user)
-        html = self._render("queue-list", page=page) + self._render("count")
-        return Whole(self.version, html, frozenset(card.pk for card in page.cards))
+    def _lapsed(self, now: datetime) -> list[UUID]:
+        return [pk for pk, at in tuple(self._lapses.items()) if at <= now]
 
-    def _row(self, card: ApprovalRequest) -> Row:
-        row = self._render("row", card=card, oob="")
-        new = format_html('<ol hx-swap-oob="afterbegin:#queue">{}</ol>', row)
-        return Row(card.pk, card.is_pending, self._render("row", card=card), new)
+    def _change_since(self, since: datetime) -> Change:
+        now = timezone.now()
+        found = queue.changed_since(self.user, since - OVERLAP, now)
+        if len(found) > MANY:
+            return Change((), self.newest, is_whole=True)
+        return Change([self._row(card, now) for card in found], self.newest)
 
-    def _count(self) -> str:
-        page = {"count": queries.pending_count(self.user)}
-        return self._render("count") + self._render("empty", page=page)
+    def _row(self, card: ApprovalRequest, now: datetime) -> Row:
+        html = self._render("row", card=card, now=now, decides=self.reader.decides)
+        arrival = Arrival.of_request(card, now) if card.is_pending else None
+        return Row(card.pk, html, arrival)
 
     def _render(self, partial: str, **context: object) -> str:
         context = {"user": self.user, "oob": REPLACE, **context}
@@ -169,13 +190,20 @@ class QueueFeed(Feed):
 
 
 class QueueConsumer(LiveConsumer):
-    """The whole list first, so that nothing is missed, then each row that changes."""
+    """What changed since the page was made, and then each row that changes."""
 
     topic = topics.QUEUE
     feed: QueueFeed
     version: int | None = None
-    """Of the feed, as far as the browser has it; None before it has the list."""
-    listed: set[UUID]
+    """Of the feed, as far as the browser has it; None before it has anything."""
+    asked: Asked
+    since: datetime | None = None
+    """The browser has what changed up to then; None if it is not known."""
+
+    async def connect(self) -> None:
+        given = parse_qs(self.scope["query_string"].decode("ascii", "replace"))
+        self.asked, self.since = asked_by(given)
+        await super().connect()
 
     @property
     def feed_key(self) -> Hashable:
@@ -186,6 +214,8 @@ class QueueConsumer(LiveConsumer):
 
     def follow(self, feed: Feed) -> None:
         super().follow(feed)
+        if self.version is not None:
+            self.since = None  # of another standing: other rows may be seen
         self.version = None
 
     def may_look(self) -> bool:
@@ -194,32 +224,78 @@ class QueueConsumer(LiveConsumer):
     async def news(self) -> list[str]:
         if not policies.may_see_queue(self.standing.peer):
             raise NotAllowed
+        feed = self.feed
         if self.version is None:
-            return await self._whole()
-        changes = self.feed.since(self.version)
+            version, change = await feed.begin(self.since)
+            if feed is self.feed:
+                self.version, self.since = version, change.until
+            return [self._told([change], feed)]
+        changes = feed.since(self.version)
         if changes == []:
             return []
-        if not changes or not self.listed or _size(changes) > MANY:
-            return await self._whole()
-        self.version += len(changes)
-        return [*self._rows(changes), changes[-1].tail]
+        self.version = feed.version
+        if changes is None:
+            changes = [Change((), feed.newest, is_whole=True)]
+        self.since = changes[-1].until
+        return [self._told(changes, feed)]
 
-    async def _whole(self) -> list[str]:
-        feed = self.feed
-        whole = await feed.whole()
-        if feed is self.feed:
-            self.version, self.listed = whole.version, set(whole.listed)
-        return [whole.html]
+    def _told(self, changes: Sequence[Change], feed: QueueFeed) -> str:
+        """Return the rows, each as it is by now, and which are new in this view."""
+        rows = {row.pk: row for change in changes for row in change.rows}
+        whole = any(change.is_whole for change in changes) or len(rows) > MANY
+        news = format_html(
+            '<ol id="news" hidden hx-swap-oob="{}" data-after="{}" data-new="{}"{}>{}'
+            "</ol>",
+            REPLACE,
+            changes[-1].until.isoformat(),
+            " ".join(str(pk) for pk in self._new(rows.values(), feed.reader)),
+            mark_safe(" data-whole") if whole else "",
+            mark_safe("" if whole else "".join(row.html for row in rows.values())),  # noqa: S308  rendered by a template
+        )
+        return news + feed.tail
 
-    def _rows(self, changes: Iterable[Change]) -> Iterable[str]:
-        """Yield each row that the list holds, to be replaced, and the new ones."""
-        for row in (row for change in changes for row in change.rows):
-            if row.pk in self.listed:
-                yield row.html
-            elif row.is_pending:
-                self.listed.add(row.pk)
-                yield row.new
+    def _new(self, rows: Collection[Row], reader: Reader) -> list[UUID]:
+        reader, now = replace(reader, pk=self.user.pk), timezone.now()
+        return [
+            row.pk
+            for row in rows
+            if row.arrival and row.arrival.is_for(reader, self.asked, now)
+        ]
 
 
-def _size(changes: Iterable[Change]) -> int:
-    return sum(len(change.rows) for change in changes)
+def asked_by(given: dict[str, list[str]]) -> tuple[Asked, datetime | None]:
+    """Return what a page shows and up to when it has it, as its socket says."""
+    view = given.get("view", [""])[0]
+    known = View(view) if view in View.values else View.ALL
+    search = given.get("q", [""])[0][: queue.SEARCH_CHARS]
+    try:
+        since = parse_datetime(given.get("after", [""])[0])
+    except ValueError:
+        since = None
+    aware = since if since is not None and timezone.is_aware(since) else None
+    return Asked(view=known, search=search), aware
+
+
+def _newest() -> datetime | None:
+    """Return when the latest change was of all that a row shows."""
+    asked: tuple[tuple[Any, str], ...] = (
+        (ApprovalRequest, "updated_at"),
+        (Attention, "changed_at"),
+        (Look, "seen_at"),
+    )
+    times = [model.objects.aggregate(at=Max(name))["at"] for model, name in asked]
+    return max(filter(None, times), default=None)
+
+
+def _time_of(card: ApprovalRequest) -> datetime:
+    attention = queue.attention_of(card)
+    times = [card.updated_at, *(look.seen_at for look in queue.looks_at(card))]
+    return max([*times, attention.changed_at] if attention else times)
+
+
+def _sign_of(card: ApprovalRequest, now: datetime) -> Sign:
+    attention = queue.attention_of(card)
+    claimed = bool(attention and attention.is_claimed(now))
+    changed = attention.changed_at if attention else None
+    lookers = tuple(look.person_id for look in queue.looks_at(card))
+    return card.updated_at, changed, claimed, lookers

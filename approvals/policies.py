@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -56,15 +57,15 @@ def routed_to(groups: QuerySet[Group, Any] | Collection[str]) -> Q:
     return Q(reviewers__in=groups) | also
 
 
-def decidable_by(user: User) -> QuerySet[ApprovalRequest]:
-    """What waits for `user`: they decide it, and have not voted on it."""
+def waits_for(user: User) -> Q:
+    """Whether a pending request is one that `user` decides, and has not voted on."""
     voted = Vote.objects.filter(request_id=OuterRef("pk"), voter_id=user.pk)
-    return ApprovalRequest.objects.filter(
-        _may_decide(user),
-        ~Exists(voted),
-        Exists(_active(user)),
-        status=RequestStatus.PENDING,
-    )
+    return _may_decide(user) & ~Q(Exists(voted)) & Q(Exists(_active(user)))
+
+
+def decidable_by(user: User) -> QuerySet[ApprovalRequest]:
+    """What waits for `user`."""
+    return ApprovalRequest.objects.filter(waits_for(user), status=RequestStatus.PENDING)
 
 
 def deciders_of(request: ApprovalRequest) -> QuerySet[User]:
@@ -95,15 +96,7 @@ def votable_by(
     Who may is part of the query: a decision is one conditional UPDATE on it, so that
     nothing can change between the check and the vote.
     """
-    voted = Vote.objects.filter(request_id=OuterRef("pk"), voter_id=user.pk)
-    votable = ApprovalRequest.objects.filter(
-        _may_decide(user),
-        ~Exists(voted),
-        Exists(_active(user)),
-        pk=request.pk,
-        status=RequestStatus.PENDING,
-        digest=digest,
-    )
+    votable = decidable_by(user).filter(pk=request.pk, digest=digest)
     return votable.exclude(_is_last_vote_of_editor(user)) if approves else votable
 
 
@@ -223,6 +216,19 @@ def is_editable(request: ApprovalRequest) -> bool:
         arguments=request.call_arguments,
     )
     return same == request.digest
+
+
+def why_not_decide_each(
+    user: User, requests: Sequence[ApprovalRequest]
+) -> dict[UUID, str | None]:
+    """Return what `why_not_decide` says of each, asking it of the exceptions only."""
+    ids = [request.pk for request in requests]
+    able = decidable_by(user).filter(pk__in=ids)
+    decidable = set(able.values_list("pk", flat=True))
+    return {
+        request.pk: None if request.pk in decidable else why_not_decide(user, request)
+        for request in requests
+    }
 
 
 def why_not_undo(user: User, request: ApprovalRequest, now: datetime) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
@@ -16,27 +15,8 @@ from runs.timeline import text_of
 from . import policies
 from .models import DECIDED_STATUSES, ApprovalRequest, AuditEntry, RequestStatus
 
-PAGE_SIZE = 100
-DECIDED_SHOWN = 20
 COUNT_CAP = 1000
 """Counting stops here: nobody reads the difference, and it keeps the cost constant."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuePage:
-    """What the queue shows at once."""
-
-    pending: list[ApprovalRequest]
-    decided: list[ApprovalRequest]
-    """The newest that were decided; on the first page only."""
-    older: UUID | None
-    """Ask for the requests before this one; None on the last page."""
-    count: int
-    """Pending in all, up to COUNT_CAP."""
-
-    @property
-    def cards(self) -> list[ApprovalRequest]:
-        return [*self.pending, *self.decided]
 
 
 def visible_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
@@ -55,11 +35,6 @@ def visible_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
     return found.filter(Q(run__requester=user) | Q(run__conversation__owner=user))
 
 
-def pending_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
-    """Return the visible requests that wait for a decision, newest first."""
-    return visible_requests(user).filter(status=RequestStatus.PENDING).order_by("-pk")
-
-
 def pending_count(user: Viewer) -> int:
     """Return how many requests `user` sees waiting, counted up to COUNT_CAP."""
     if not isinstance(user, User) or not policies.may_see_queue(user):
@@ -72,21 +47,6 @@ def decided_requests(user: Viewer) -> QuerySet[ApprovalRequest]:
     """Return the visible requests that wait no more, the newest decided first."""
     over = visible_requests(user).exclude(status=RequestStatus.PENDING)
     return over.order_by("-updated_at", "-pk")
-
-
-def queue_page(user: Viewer, *, before: UUID | None = None) -> QueuePage:
-    """Return a page of the queue, in a constant number of queries."""
-    pending = pending_requests(user)
-    if before is not None:
-        pending = pending.filter(pk__lt=before)
-    rows = list(pending[: PAGE_SIZE + 1])
-    shown = rows[:PAGE_SIZE]
-    return QueuePage(
-        pending=shown,
-        decided=[] if before else list(decided_requests(user)[:DECIDED_SHOWN]),
-        older=shown[-1].pk if len(rows) > PAGE_SIZE else None,
-        count=pending_count(user),
-    )
 
 
 def requests_of_runs(runs: list[Run]) -> dict[str, ApprovalRequest]:

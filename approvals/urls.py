@@ -1,6 +1,8 @@
 from django.urls import path
 
 from .views import (
+    attention,
+    bulk,
     editing,
     export,
     history,
@@ -23,6 +25,9 @@ urlpatterns = [
         name="export_conversation",
     ),
     path("runs/<uuid:pk>/export.json", export.run, name="export_run"),
+    path("queue/views/", queue.views, name="views"),
+    path("queue/bulk/", bulk.bulk, name="bulk"),
+    path("keys/", queue.keys, name="keys"),
     path("ops/", ops.ops, name="ops"),
     path("settings/", people.settings, name="settings"),
     path("settings/password/", people.password, name="password"),
@@ -36,4 +41,9 @@ urlpatterns = [
     path("rules/", rules.rules, name="rules"),
     path("rules/<uuid:pk>/", rules.rule, name="rule"),
     path("rules/<uuid:pk>/revoke/", rules.revoke, name="revoke"),
+    path("requests/<uuid:pk>/attention/", attention.attention, name="attention"),
+    path("requests/<uuid:pk>/claim/", attention.claim, name="claim"),
+    path("requests/<uuid:pk>/assign/", attention.assign, name="assign"),
+    path("requests/<uuid:pk>/later/", attention.later, name="later"),
+    path("requests/<uuid:pk>/look/", attention.look, name="look"),
 ]

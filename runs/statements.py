@@ -193,7 +193,11 @@ def _converted(
 def _inserted(model: type[models.Model], has_key: bool) -> list[Any]:
     """Return the fields that an insertion names: the key only where it is known."""
     fields = model._meta.concrete_fields
-    return [field for field in fields if has_key or not field.primary_key]
+    return [
+        field
+        for field in fields
+        if not field.generated and (has_key or not field.primary_key)
+    ]
 
 
 @cache

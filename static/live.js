@@ -57,6 +57,11 @@
     if (element && element.dataset.run) {
       address.searchParams.set("after", lastSeen(element));
     }
+    if (element && "queue" in element.dataset) {
+      const news = document.getElementById("news").dataset;
+      address.search = element.dataset.query;
+      address.searchParams.set("after", news.after || element.dataset.after);
+    }
     return new WebSocket(address);
   };
 

@@ -234,19 +234,21 @@ def test_lists_cost_the_same_with_more_rows(
 
 
 def test_the_queue_pages_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("approvals.queries.PAGE_SIZE", 2)
+    monkeypatch.setattr("approvals.queue.PAGE_SIZE", 2)
     client = signed_in(ada())
     cards = [make_request(start(), summary=f"Call {n}") for n in range(3)]
 
     first = client.get("/").content.decode()
-    link = re.search(r"\?before=([0-9a-f-]+)", first)
+    link = re.search(r'href="(\?view=groups&amp;after=([0-9a-f-]+))"', first)
     assert link
-    second = client.get(f"/?before={link[1]}").content.decode()
+    second = client.get(f"/{link[1].replace('&amp;', '&')}").content.decode()
 
-    assert [f"Call {n}" in first for n in range(3)] == [False, True, True]
-    assert [f"Call {n}" in second for n in range(3)] == [True, False, False]
-    assert link[1] == str(cards[1].pk)
-    assert client.get("/?before=nonsense").status_code == 404
+    assert [f"Call {n}" in first for n in range(3)] == [True, True, False]
+    assert [f"Call {n}" in second for n in range(3)] == [False, False, True]
+    assert link[2] == str(cards[1].pk)
+    assert client.get("/?after=nonsense").status_code == 404
+    assert client.get(f"/?after={uuid4()}").status_code == 404
+    assert client.get("/?view=nonsense").status_code == 404
 
 
 def test_decided_requests_stay_below_with_who_and_when() -> None:

@@ -6,6 +6,7 @@ Decisions, votes and audit entries are append-only. Every verdict is written by
 
 from __future__ import annotations
 
+from .attention import Attention, Look, Snooze
 from .audit import AuditEntry
 from .people import Notice, Preferences
 from .requests import (
@@ -23,13 +24,16 @@ __all__ = [
     "DECIDED_STATUSES",
     "STATUS_AFTER",
     "ApprovalRequest",
+    "Attention",
     "AuditEntry",
     "Decision",
+    "Look",
     "Notice",
     "Preferences",
     "RequestStatus",
     "Rule",
     "RuleState",
+    "Snooze",
     "Verdict",
     "Vote",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, Value, When
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 
 from runs import codec
@@ -35,6 +36,13 @@ STATUS_AFTER = {
 }
 DECIDED_STATUSES = tuple(STATUS_AFTER.values())
 """What a verdict of a person or Rule has led to."""
+
+
+NEVER = datetime(3000, 1, 1, tzinfo=UTC)
+"""Where a request without a deadline stands among those that have one."""
+RISK_RANKS = {"critical": 0, "high": 1, "medium": 2, "low": 3}
+HIGH_RANK = 1
+"""This rank and those before it are high risk."""
 
 
 class ApprovalRequest(models.Model):
@@ -117,6 +125,20 @@ class ApprovalRequest(models.Model):
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True, blank=True)
+    # Kept by the database, so that no write can leave a request out of its place.
+    due_at = models.GeneratedField(
+        expression=Coalesce("expires_at", Value(NEVER)),
+        output_field=models.DateTimeField(),
+        db_persist=True,
+    )
+    risk_rank = models.GeneratedField(
+        expression=Case(
+            *(When(risk=risk, then=Value(rank)) for risk, rank in RISK_RANKS.items()),
+            default=Value(RISK_RANKS["medium"]),
+        ),
+        output_field=models.SmallIntegerField(),
+        db_persist=True,
+    )
 
     class Meta:
         ordering = ("-id",)
@@ -124,6 +146,11 @@ class ApprovalRequest(models.Model):
         indexes = (
             models.Index(
                 fields=("id",), name="request_pending", condition=Q(status="pending")
+            ),
+            models.Index(
+                fields=("due_at", "risk_rank", "id"),
+                name="request_queue",
+                condition=Q(status="pending"),
             ),
             models.Index(
                 fields=("kind", "risk", "created_at"),

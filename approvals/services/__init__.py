@@ -17,7 +17,18 @@ from ..errors import (
     RuleError,
     RuleNotYours,
     Stale,
+    Taken,
 )
+from .attention import (
+    assign,
+    claim,
+    look,
+    look_away,
+    release,
+    snooze,
+    unsnooze,
+)
+from .bulk import decide_each
 from .deciding import apply_rules, decide, deny_orphans
 from .editing import check_edit, edit
 from .escalation import escalate, escalate_due
@@ -39,18 +50,27 @@ __all__ = [
     "RuleError",
     "RuleNotYours",
     "Stale",
+    "Taken",
     "announce",
     "announce_new",
     "apply_rules",
+    "assign",
     "check_edit",
+    "claim",
     "decide",
+    "decide_each",
     "deny_orphans",
     "edit",
     "escalate",
     "escalate_due",
     "expire_due",
+    "look",
+    "look_away",
+    "release",
     "revoke_rule",
     "save_preferences",
+    "snooze",
     "tell_due",
     "undo",
+    "unsnooze",
 ]

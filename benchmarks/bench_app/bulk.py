@@ -56,7 +56,8 @@ def multiply(row: models.Model, count: int, **columns: str) -> None:
     counts from 1 and a per cent sign is doubled.
     """
     fields = row._meta.local_concrete_fields
-    own = [field for field in fields if not isinstance(field, models.AutoField)]
+    made_there = (models.AutoField, models.GeneratedField)
+    own = [field for field in fields if not isinstance(field, made_there)]
     names = [str(field.column) for field in own]
     chosen = [columns.get(name, "%s") for name in names]
     values = [_stored(row, field) for field in own if field.column not in columns]

@@ -1,0 +1,223 @@
+// The queue: rows change in their place, what is new is counted and waits for a press,
+// and on a wide screen the request opens beside the list. And who looks at a request.
+(function () {
+  "use strict";
+
+  const LOOK_MS = 12000;
+  const wide = matchMedia("(min-width: 1320px)");
+  let looked = null;
+
+  function tell(bar, url, away) {
+    const token = bar && bar.querySelector("[name=csrfmiddlewaretoken]");
+    const form = new FormData();
+    if (token) tell.token = token.value;
+    form.set("csrfmiddlewaretoken", tell.token);
+    if (away) form.set("away", "on");
+    navigator.sendBeacon(url, form);
+  }
+
+  function look(ends) {
+    const bar = document.querySelector("[data-look]");
+    const seen = bar && ends !== true && document.visibilityState === "visible";
+    const url = seen ? bar.dataset.look : null;
+    if (looked && looked !== url) tell(null, looked, true);
+    looked = url;
+    if (url) tell(bar, url);
+  }
+
+  setInterval(look, LOOK_MS);
+  document.addEventListener("visibilitychange", look);
+  window.addEventListener("pagehide", () => look(true));
+  window.addEventListener("pageshow", look);
+
+  const desk = document.querySelector("[data-queue]");
+  if (!desk) return;
+  const pane = document.getElementById("pane");
+  const pill = document.getElementById("arrived");
+  const arrived = new Set();
+  let lastPicked = null;
+  let waking = 0;
+
+  const list = () => document.getElementById("queue-list");
+  const rowOf = (pk) => list().querySelector('[data-pk="' + CSS.escape(pk) + '"]');
+  const pending = () => [...list().querySelectorAll("#queue > .row:not(.is-over):not(.is-put-off)")];
+  const openPk = () => {
+    const card = pane.querySelector("[id^=card-]");
+    return card ? card.id.slice(5) : "";
+  };
+  const boxes = () => [...list().querySelectorAll("[name=pick]")];
+  const countsAreOld = () => htmx.trigger("#views", "counts-old");
+
+  function showPill() {
+    pill.hidden = !arrived.size;
+    const many = arrived.has("many");
+    pill.textContent = many ? "Show what has changed" : arrived.size + " new";
+    if (arrived.size && !pending().length && !pill.dataset.busy) renew();
+  }
+
+  function showPicked() {
+    const place = document.getElementById("picked");
+    const count = boxes().filter((box) => box.checked).length;
+    if (place) place.textContent = count ? count + " selected" : "";
+  }
+
+  async function renew() {
+    const asked = new Set(arrived);
+    const picked = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
+    const at = list().contains(document.activeElement) && document.activeElement.closest(".row");
+    const address = location.pathname + location.search;
+    pill.dataset.busy = "yes";
+    await htmx.ajax("GET", address, { target: "#queue-list", swap: "outerHTML" });
+    delete pill.dataset.busy;
+    boxes().forEach((box) => { box.checked = picked.has(box.value); });
+    asked.forEach((pk) => arrived.delete(pk));
+    [...arrived].filter(rowOf).forEach((pk) => arrived.delete(pk));
+    showPicked();
+    showPill();
+    markOpen();
+    const again = at ? rowOf(at.dataset.pk) : asked.size && document.activeElement === document.body && pending()[0];
+    if (again) again.querySelector(".summary").focus({ preventScroll: true });
+  }
+
+  function put(row, shown) {
+    const active = shown.contains(document.activeElement) && document.activeElement;
+    const box = shown.querySelector("[name=pick]");
+    const next = row.querySelector("[name=pick]");
+    if (box && next) next.checked = box.checked;
+    shown.replaceWith(row);
+    if (!active) return;
+    const same = active.name === "pick" && next ? next : row.querySelector(".summary");
+    same.focus({ preventScroll: true });
+  }
+
+  function renewOpen(row) {
+    const pk = row.dataset.pk;
+    const card = pane.querySelector(".card.is-pending");
+    const typing = pane.querySelector("details[open]") || pane.querySelector(".htmx-request");
+    if (pk !== openPk() || typing) return;
+    const bar = document.getElementById("attention-" + pk);
+    if (row.matches(".is-over") && card) open(row);
+    else if (bar && card) htmx.ajax("GET", bar.dataset.look.replace("/look/", "/attention/"), { target: bar, swap: "outerHTML" });
+  }
+
+  document.addEventListener("htmx:wsAfterMessage", function () {
+    const news = document.getElementById("news");
+    const fresh = new Set((news.dataset.new || "").split(" "));
+    const rows = [...news.children];
+    if ("whole" in news.dataset) arrived.add("many");
+    rows.forEach(function (row) {
+      const shown = rowOf(row.dataset.pk);
+      if (shown) put(row, shown);
+      else if (fresh.has(row.dataset.pk)) arrived.add(row.dataset.pk);
+      else arrived.delete(row.dataset.pk);
+      renewOpen(row);
+    });
+    news.replaceChildren();
+    if (rows.length || arrived.size) countsAreOld();
+    showPicked();
+    showPill();
+  });
+
+  function markOpen() {
+    const pk = pane.dataset.pk || "";
+    list().querySelectorAll("[aria-current]").forEach((link) => link.removeAttribute("aria-current"));
+    const row = pk && rowOf(pk);
+    if (row) row.querySelector(".summary").setAttribute("aria-current", "true");
+  }
+
+  async function open(row) {
+    const link = row.querySelector(".summary");
+    const address = new URL(location.href);
+    pane.dataset.pk = row.dataset.pk;
+    pane.setAttribute("aria-busy", "true");
+    markOpen();
+    address.searchParams.set("open", row.dataset.pk);
+    history.replaceState(history.state, "", address);
+    await htmx.ajax("GET", link.getAttribute("href"), { target: pane, select: ".request", swap: "innerHTML" });
+    pane.removeAttribute("aria-busy");
+    pane.scrollTop = 0;
+    look();
+  }
+
+  function next(pk) {
+    const rows = [...list().querySelectorAll("#queue > .row")];
+    const at = rows.findIndex((row) => row.dataset.pk === pk);
+    const waits = (row) => !row.matches(".is-over, .is-put-off") && row.dataset.pk !== pk;
+    return rows.slice(at + 1).find(waits) || rows.slice(0, Math.max(at, 0)).reverse().find(waits);
+  }
+
+  // The pane stays with what was decided: no key acts on a call that was not opened.
+  function goOn(pk) {
+    const row = next(pk);
+    const place = row ? row.querySelector(".summary") : pane;
+    place.focus();
+  }
+
+  const pathOf = (event) => (event.detail.requestConfig || event.detail.pathInfo || {}).path || "";
+
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    const row = /\/decide\/$/.test(pathOf(event)) && rowOf(openPk());
+    if (row) row.classList.add("is-sent");
+  });
+
+  document.addEventListener("htmx:afterSettle", function (event) {
+    if (!pane.contains(event.target) || !event.detail.xhr) return;
+    const [, pk, verb] = pathOf(event).match(/\/requests\/([^/]+)\/(decide|later)\/$/) || [];
+    const row = pk && rowOf(pk);
+    if (!pk || event.detail.xhr.status !== 200) return row && row.classList.remove("is-sent");
+    if (row && verb === "later") row.classList.toggle("is-put-off", !!pane.querySelector("[value=now]"));
+    countsAreOld();
+    setTimeout(() => goOn(pk));
+  });
+
+  document.addEventListener("htmx:responseError", () => {
+    list().querySelectorAll(".is-sent").forEach((row) => row.classList.remove("is-sent"));
+  });
+
+  desk.addEventListener("click", function (event) {
+    const link = event.target.closest("#queue .summary");
+    const plain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+    if (!link || !plain || !wide.matches) return;
+    event.preventDefault();
+    link.focus();
+    open(link.closest(".row"));
+  });
+
+  let following = 0;
+  document.addEventListener("desk:moved", function (event) {
+    clearTimeout(following);
+    if (wide.matches && openPk()) following = setTimeout(() => open(event.detail), 120);
+  });
+
+  document.addEventListener("desk:pick", function (event) {
+    const box = event.detail && event.detail.querySelector("[name=pick]");
+    if (!box) return;
+    box.checked = !box.checked;
+    lastPicked = event.detail.dataset.pk;
+    showPicked();
+  });
+
+  document.addEventListener("desk:pick-to", function (event) {
+    if (!event.detail) return;
+    const all = boxes().map((box) => box.value);
+    const ends = [all.indexOf(lastPicked), all.indexOf(event.detail.dataset.pk)].sort((a, b) => a - b);
+    boxes().slice(Math.max(ends[0], 0), ends[1] + 1).forEach((box) => { box.checked = true; });
+    showPicked();
+  });
+
+  desk.addEventListener("change", showPicked);
+  pill.addEventListener("click", renew);
+
+  function wakeInTime() {
+    const at = document.getElementById("views").dataset.wakes;
+    clearTimeout(waking);
+    if (!at) return;
+    const wait = Math.max(0, Date.parse(at) - Date.now()) + 500;
+    if (wait < 2 ** 31) waking = setTimeout(() => { arrived.add("woken"); showPill(); countsAreOld(); }, wait);
+  }
+
+  document.addEventListener("htmx:afterSettle", (event) => event.target.id === "views" && wakeInTime());
+  wakeInTime();
+  const begun = new URL(location.href).searchParams.get("open");
+  if (begun && wide.matches && rowOf(begun)) open(rowOf(begun));
+})();
