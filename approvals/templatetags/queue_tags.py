@@ -40,9 +40,9 @@ def assignee(card: ApprovalRequest) -> str:
 
 
 @register.filter
-def lookers(card: ApprovalRequest) -> str:
+def lookers(card: ApprovalRequest) -> list[str]:
     """Return who has a request of the queue open."""
-    return ", ".join(look.person.get_username() for look in looks_at(card))
+    return [look.person.get_username() for look in looks_at(card)]
 
 
 @register.filter

@@ -48,6 +48,12 @@
   const boxes = () => [...list().querySelectorAll("[name=pick]")];
   const countsAreOld = () => htmx.trigger("#views", "counts-old");
 
+  // A row is the same for all who see it; one's own look is no news.
+  const me = document.querySelector(".menu .name");
+  const withoutMe = (inside) => inside.querySelectorAll("[data-who]").forEach((tag) => {
+    if (me && tag.dataset.who === me.textContent) tag.remove();
+  });
+
   function showPill() {
     pill.hidden = !arrived.size;
     const many = arrived.has("many");
@@ -69,6 +75,7 @@
     pill.dataset.busy = "yes";
     await htmx.ajax("GET", address, { target: "#queue-list", swap: "outerHTML" });
     delete pill.dataset.busy;
+    withoutMe(list());
     boxes().forEach((box) => { box.checked = picked.has(box.value); });
     asked.forEach((pk) => arrived.delete(pk));
     [...arrived].filter(rowOf).forEach((pk) => arrived.delete(pk));
@@ -81,6 +88,7 @@
 
   function put(row, shown) {
     const active = shown.contains(document.activeElement) && document.activeElement;
+    withoutMe(row);
     const box = shown.querySelector("[name=pick]");
     const next = row.querySelector("[name=pick]");
     if (box && next) next.checked = box.checked;
@@ -218,6 +226,7 @@
 
   document.addEventListener("htmx:afterSettle", (event) => event.target.id === "views" && wakeInTime());
   wakeInTime();
+  withoutMe(list());
   const begun = new URL(location.href).searchParams.get("open");
   if (begun && wide.matches && rowOf(begun)) open(rowOf(begun));
 })();

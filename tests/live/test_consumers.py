@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -13,8 +15,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from approvals import topics
-from approvals.models import ApprovalRequest
+from approvals import services, topics
+from approvals.models import ApprovalRequest, Attention, Look
 from approvals.services import decide
 from runs.live.consumers import SIGNED_OUT
 from runs.live.hub import Hub
@@ -37,6 +39,7 @@ from .cast import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 QUEUE = "/ws/queue/"
+HOUR = timedelta(hours=1)
 
 
 class Cast:
@@ -196,11 +199,21 @@ async def test_a_right_that_is_taken_away_ends_the_news(hub: Hub) -> None:
     assert await closed_with(queue) == SIGNED_OUT
 
 
-async def queue_of(people: Cast) -> tuple[WebsocketCommunicator, str]:
-    """Return ada's socket and the list it brings first."""
-    socket = open_socket(QUEUE, await visitor(people.ada))
+async def queue_of(
+    people: Cast, *, after: datetime | None = None, view: str = "all"
+) -> tuple[WebsocketCommunicator, str]:
+    """Return ada's socket and the news it brings first; her page is of `after`."""
+    asked = urlencode({"after": (after or timezone.now()).isoformat(), "view": view})
+    socket = open_socket(f"{QUEUE}?{asked}", await visitor(people.ada))
     await socket.connect()
     return socket, await socket.receive_from(TIMEOUT_S)
+
+
+def new_in(html: str) -> list[str]:
+    """Return the ids of what the page shall count as new."""
+    found = re.search(r'data-new="([^"]*)"', html)
+    assert found, html
+    return found[1].split()
 
 
 def row_id(request: ApprovalRequest) -> str:
@@ -213,19 +226,58 @@ def request_for(run: Run, call_key: str) -> ApprovalRequest:
     return request
 
 
-async def test_the_queue_comes_whole_at_first(hub: Hub) -> None:
+async def test_a_socket_brings_what_changed_since_its_page_was_made(hub: Hub) -> None:
+    """Also where other sockets of the same standing have had it long ago."""
     people = await cast()
-    first = await sync_to_async(make_request)(people.run, "call_1")
-    second = await sync_to_async(make_request)(people.run, "call_2")
+    old = await sync_to_async(make_request)(people.run, "call_1")
+    await ApprovalRequest.objects.aupdate(updated_at=old.updated_at - HOUR)
+    first, _ = await queue_of(people)
+    new = await sync_to_async(request_for)(people.run, "call_2")
+    await first.receive_from(TIMEOUT_S)
 
-    socket, html = await queue_of(people)
+    second, html = await queue_of(people, after=timezone.now() - HOUR / 2)
 
-    assert 'id="queue-list"' in html
-    assert html.count(row_id(first)) == html.count(row_id(second)) == 1
+    assert row_id(new) in html
+    assert row_id(old) not in html
+    assert new_in(html) == [str(new.pk)]
+    await first.disconnect()
+    await second.disconnect()
+
+
+@pytest.mark.parametrize("query", ["", "?after=never", "?after=2026-01-01T00:00:00"])
+async def test_a_page_of_unknown_age_is_told_to_fetch_the_list(
+    hub: Hub, query: str
+) -> None:
+    people = await cast()
+    await sync_to_async(make_request)(people.run, "call_1")
+    socket = open_socket(QUEUE + query, await visitor(people.ada))
+    await socket.connect()
+
+    html = await socket.receive_from(TIMEOUT_S)
+
+    assert "data-whole" in html
+    assert 'id="request-' not in html
     await socket.disconnect()
 
 
-async def test_a_new_request_comes_at_the_top(hub: Hub) -> None:
+async def test_more_changes_than_are_worth_sending_are_fetched_as_a_list(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("approvals.live.MANY", 2)
+    people = await cast()
+    socket, _ = await queue_of(people)
+
+    for number in range(3):
+        await sync_to_async(make_request)(people.run, f"call_{number}")
+    await sync_to_async(poke)(topics.QUEUE)
+    html = await socket.receive_from(TIMEOUT_S)
+
+    assert "data-whole" in html
+    assert 'id="request-' not in html
+    await socket.disconnect()
+
+
+async def test_a_new_request_comes_as_a_row_that_is_new(hub: Hub) -> None:
     people = await cast()
     old = await sync_to_async(make_request)(people.run, "call_1")
     socket, _ = await queue_of(people)
@@ -235,19 +287,63 @@ async def test_a_new_request_comes_at_the_top(hub: Hub) -> None:
 
     assert row_id(new) in html
     assert row_id(old) not in html
-    assert 'hx-swap-oob="afterbegin:#queue"' in html
+    assert new_in(html) == [str(new.pk)]
+    assert 'id="pending-count"' in html
     await socket.disconnect()
 
 
-async def test_the_first_request_takes_the_place_of_the_empty_state(hub: Hub) -> None:
+async def test_what_is_not_in_the_view_is_not_new_there(hub: Hub) -> None:
     people = await cast()
-    socket, _ = await queue_of(people)
+    await sync_to_async(make_request)(people.run, "call_1")
+    socket, _ = await queue_of(people, view="high")
 
-    new = await sync_to_async(request_for)(people.run, "call_1")
+    low = await sync_to_async(request_for)(people.run, "call_2")
     html = await socket.receive_from(TIMEOUT_S)
 
-    assert 'id="queue-list"' in html
-    assert row_id(new) in html
+    assert row_id(low) in html
+    assert new_in(html) == []
+    await socket.disconnect()
+
+
+async def test_who_looks_and_who_claims_comes_as_a_row_and_goes_by_itself(
+    hub: Hub,
+) -> None:
+    people = await cast()
+    request = await sync_to_async(make_request)(people.run)
+    await ApprovalRequest.objects.aupdate(updated_at=request.updated_at - HOUR)
+    socket, _ = await queue_of(people)
+
+    await sync_to_async(services.look)(request.pk, by=people.bob)
+    looking = await socket.receive_from(TIMEOUT_S)
+    await sync_to_async(services.claim)(request.pk, by=people.ada)
+    claimed = await socket.receive_from(TIMEOUT_S)
+    long_ago = timezone.now() - HOUR
+    await Look.objects.aupdate(seen_at=long_ago)
+    await Attention.objects.aupdate(claimed_until=long_ago)
+    for feed in hub._feeds.values():
+        feed._lapses = dict.fromkeys(feed._lapses, long_ago)  # type: ignore[attr-defined]
+    await hub.look_around()
+    over = await socket.receive_from(TIMEOUT_S)
+
+    assert 'data-who="bob"' in looking
+    assert "claimed by ada" in claimed
+    assert row_id(request) in over
+    assert 'data-who="bob"' not in over
+    assert "claimed by" not in over
+    await socket.disconnect()
+
+
+async def test_a_look_that_goes_on_is_told_once(hub: Hub) -> None:
+    people = await cast()
+    request = await sync_to_async(make_request)(people.run)
+    socket, _ = await queue_of(people)
+    await sync_to_async(services.look)(request.pk, by=people.bob)
+    await socket.receive_from(TIMEOUT_S)
+
+    await sync_to_async(services.look)(request.pk, by=people.bob)
+    await hub.look_around()
+
+    assert await socket.receive_nothing(0.2)
     await socket.disconnect()
 
 
@@ -260,8 +356,7 @@ async def test_a_decided_request_changes_in_its_place(hub: Hub) -> None:
     html = await socket.receive_from(TIMEOUT_S)
 
     assert row_id(request) in html
-    assert "afterbegin" not in html
-    assert "queue-list" not in html
+    assert new_in(html) == []
     await socket.disconnect()
 
 

@@ -125,7 +125,7 @@ def test_a_signal_ends_the_server_with_a_socket_open(
     ended = server.end(number)
 
     assert browser.status == 101
-    assert 'id="queue-list"' in first
+    assert 'id="news"' in first
     assert ended == (0, "")
     assert browser.read() == ""
     browser.close()
