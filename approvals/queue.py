@@ -26,7 +26,7 @@ from .models.attention import LOOK
 from .models.requests import HIGH_RANK
 
 ORDER = ("due_at", "risk_rank", "pk")
-PAGE_SIZE = 100
+PAGE_SIZE = 50
 MANY = 100
 """Above this many changes the whole list is cheaper."""
 DECIDED_SHOWN = 10
@@ -35,7 +35,7 @@ SEARCH_CHARS = 100
 """A search is no longer than this."""
 SEARCHED_CHARS = 2_000
 """So much of a call's arguments is searched."""
-SEARCHED_ROWS = 10_000
+SEARCHED_ROWS = 5_000
 """So many requests are searched: those that come first."""
 COUNT_CAP = 1000
 

@@ -2,7 +2,7 @@
 
 Two servers on two databases are asked by turns, as a reviewer's browser asks. The
 newest tenth of the requests waits, the others are decided; an argument sets another
-share, as 1 for all of them. Both sizes show as many rows: 100 that wait and 20 decided.
+share, as 1 for all of them. Both sizes show as many rows: 50 that wait and 10 decided.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Server:
         body = response.read()
         taken = (time.perf_counter() - begin) * 1e3
         connection.close()
-        if response.status != 200 or body.count(b'<li id="request-') < 100:
+        if response.status != 200 or body.count(b'<li id="request-') < 50:
             raise SystemExit(f"The queue answered {response.status}, not its rows.")
         return taken
 

@@ -122,7 +122,7 @@ async def test_what_a_browser_sends_changes_nothing(hub: Hub) -> None:
     people = await cast()
     socket = open_socket(run_path(people.run), await visitor(people.bob))
     page = Page(people.run)
-    await socket.connect()
+    await socket.connect(TIMEOUT_S)
 
     await socket.send_to(text_data='{"verdict": "approve"}')
     await socket.send_to(bytes_data=b"\xff")
@@ -139,7 +139,7 @@ async def test_signing_out_closes_the_sockets_of_that_session_only(hub: Hub) -> 
     sockets = [open_socket(run_path(people.run), here), open_socket(QUEUE, here)]
     other, page = open_socket(run_path(people.run), elsewhere), Page(people.run)
     for socket in (*sockets, other):
-        await socket.connect()
+        await socket.connect(TIMEOUT_S)
 
     await sync_to_async(here.post)(reverse("sign_out"))
 
@@ -175,7 +175,7 @@ async def test_a_session_that_ends_unheard_closes_its_sockets(
     people = await cast()
     client = await visitor(people.bob)
     socket = open_socket(run_path(people.run), client)
-    await socket.connect()
+    await socket.connect(TIMEOUT_S)
 
     await sync_to_async(end)(client, people.bob)
     await hub.look_around()
@@ -205,7 +205,7 @@ async def queue_of(
     """Return ada's socket and the news it brings first; her page is of `after`."""
     asked = urlencode({"after": (after or timezone.now()).isoformat(), "view": view})
     socket = open_socket(f"{QUEUE}?{asked}", await visitor(people.ada))
-    await socket.connect()
+    await socket.connect(TIMEOUT_S)
     return socket, await socket.receive_from(TIMEOUT_S)
 
 
@@ -251,7 +251,7 @@ async def test_a_page_of_unknown_age_is_told_to_fetch_the_list(
     people = await cast()
     await sync_to_async(make_request)(people.run, "call_1")
     socket = open_socket(QUEUE + query, await visitor(people.ada))
-    await socket.connect()
+    await socket.connect(TIMEOUT_S)
 
     html = await socket.receive_from(TIMEOUT_S)
 
