@@ -36,7 +36,11 @@
     const query = '[data-key="' + CSS.escape(key) + '"]';
     const at = place();
     const inside = at ? all(query, at) : [];
-    return inside[0] || all(query).find((element) => !element.closest(OWNED));
+    // What was just decided is still there to undo, though the focus has gone on.
+    const pane = document.getElementById("pane");
+    const decided = key === "z" && pane ? all(query, pane) : [];
+    return inside[0] || decided.find((element) => element.closest(".card:not(.is-pending)")) ||
+      all(query).find((element) => !element.closest(OWNED));
   }
 
   function needsAgain(element) {
@@ -44,7 +48,7 @@
     if (at.querySelector('.risk-high, .risk-critical, [data-risk="high"], [data-risk="critical"]')) {
       return "The risk is high";
     }
-    const last = [...at.querySelectorAll(".arguments")].pop();
+    const last = at.querySelector("[data-end]") || [...at.querySelectorAll(".arguments")].pop();
     const bar = element.closest(".bar");
     const below = bar ? bar.getBoundingClientRect().top : window.innerHeight;
     const unseen = last && last.getBoundingClientRect().bottom > Math.min(below, window.innerHeight) + 1;

@@ -189,13 +189,14 @@ def test_what_is_put_off_is_put_off_for_one_person_and_comes_back() -> None:
 
 def test_what_is_due_soon_comes_back_before_its_time() -> None:
     now, reviewer = timezone.now(), ada()
-    card = make_request(start(), expires_at=now + 2 * HOUR)
+    expires = now + 2 * HOUR
+    card = make_request(start(), expires_at=expires)
     services.snooze(card.pk, until=now + timedelta(days=1), by=reviewer)
     mine = Asked(view=View.GROUPS)
 
     assert not queue.waiting(reviewer, mine, now).exists()
     assert queue.waiting(reviewer, mine, now + HOUR).exists()
-    assert queue.next_wake(reviewer, now) == card.expires_at - queue.DUE_SOON
+    assert queue.next_wake(reviewer, now) == expires - queue.DUE_SOON
 
 
 def test_what_was_put_off_is_had_back_at_once() -> None:
