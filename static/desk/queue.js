@@ -36,10 +36,11 @@
   const pill = document.getElementById("arrived");
   const arrived = new Set();
   let lastPicked = null;
+  let lastAt = "";
   let waking = 0;
 
   const list = () => document.getElementById("queue-list");
-  const rowOf = (pk) => list().querySelector('[data-pk="' + CSS.escape(pk) + '"]');
+  const rowOf = (pk) => pk && list().querySelector('[data-pk="' + CSS.escape(pk) + '"]');
   const pending = () => [...list().querySelectorAll("#queue > .row:not(.is-over):not(.is-put-off)")];
   const openPk = () => {
     const card = pane.querySelector("[id^=card-]");
@@ -70,7 +71,8 @@
   async function renew() {
     const asked = new Set(arrived);
     const picked = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
-    const at = list().contains(document.activeElement) && document.activeElement.closest(".row");
+    const own = document.activeElement;
+    const isHere = list().contains(own) || own === pill;
     const address = location.pathname + location.search;
     pill.dataset.busy = "yes";
     await htmx.ajax("GET", address, { target: "#queue-list", swap: "outerHTML" });
@@ -82,7 +84,7 @@
     showPicked();
     showPill();
     markOpen();
-    const again = at ? rowOf(at.dataset.pk) : asked.size && document.activeElement === document.body && pending()[0];
+    const again = isHere && (rowOf(lastAt) || pending()[0]);
     if (again) again.querySelector(".summary").focus({ preventScroll: true });
   }
 
@@ -214,6 +216,10 @@
   });
 
   desk.addEventListener("change", showPicked);
+  desk.addEventListener("focusin", function (event) {
+    const row = event.target.closest("#queue > .row");
+    if (row) lastAt = row.dataset.pk;
+  });
   pill.addEventListener("click", renew);
 
   function wakeInTime() {
