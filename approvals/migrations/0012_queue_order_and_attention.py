@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0006_hold_and_undo"),
+        ("approvals", "0011_decisions_by_time"),
         ("runs", "0004_run_queues_by_agent"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
