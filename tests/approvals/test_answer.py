@@ -1,4 +1,4 @@
-"""Answer instead: a person's text becomes the tool's output, and the tool does not run."""
+"""Answer instead: a person's text becomes the output, and the tool does not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each verb, in each state, by each kind of person, over HTTP; and what a card offers."""
+"""Each verb, in each state, by each kind of person, over HTTP; and what cards offer."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -9,10 +10,17 @@ import pytest
 from pydantic import BaseModel, Field
 
 from runs.engine import (
+    Call,
+    Claim,
+    ClaimRefused,
     CustomTool,
+    InMemoryJournal,
+    Ports,
     Runner,
     RunState,
     UserError,
+    Verdict,
+    VerdictKind,
     function_tool,
     tool_input_guardrail,
 )
@@ -211,3 +219,77 @@ async def test_an_edit_in_a_stored_state_is_checked_where_it_runs() -> None:
 
     assert result.final_output == "end"
     assert support.done == []
+
+
+# What is claimed is what runs
+
+
+async def test_an_approval_of_other_arguments_than_it_brings_runs_nothing() -> None:
+    support = Support([refund("c1")], END)
+    state = await paused(support.agent)
+    key = state.get_interruptions()[0].call_key
+    edit = '{"order_id": "A2", "amount_eur": 3}'
+    said = Verdict(kind=VerdictKind.APPROVE, arguments=edit, digest="0" * 64)
+
+    state.record_verdict(key, said)
+    with pytest.raises(ClaimRefused):
+        await Runner.run(support.agent, state)
+
+    assert support.done == []
+
+
+async def test_a_claim_of_another_call_runs_nothing() -> None:
+    class Mistaken(InMemoryJournal):
+        async def claim(self, state: Any, call: Call) -> Claim:
+            claim = await super().claim(state, call)
+            return dataclasses.replace(claim, digest="0" * 64)
+
+    support = Support([refund("c1")], END)
+    state = await paused(support.agent)
+    state.approve(waiting(state))
+
+    with pytest.raises(ClaimRefused):
+        await Runner.run(support.agent, state, ports=Ports(journal=Mistaken()))
+
+    assert support.done == []
+
+
+async def test_the_claim_is_of_the_arguments_that_run() -> None:
+    claimed: list[Call] = []
+
+    class Noting(InMemoryJournal):
+        async def claim(self, state: Any, call: Call) -> Claim:
+            claimed.append(call)
+            return await super().claim(state, call)
+
+    support = Support([refund("c1")], END)
+    state = await paused(support.agent)
+    edit = '{"order_id": "A2", "amount_eur": 3}'
+    state.approve(waiting(state), arguments=edit)
+    await Runner.run(support.agent, state, ports=Ports(journal=Noting()))
+
+    [call] = claimed
+    assert call.runs == edit
+    assert call.runs_digest == call.running_digest() != call.current_digest()
+    assert support.done == ["refund A2 3.0"]
+
+
+async def test_a_person_s_words_stand_before_the_output() -> None:
+    support = Support([refund("c1"), refund("c2")], END)
+    state = await paused(support.agent)
+    first, second = state.get_interruptions()
+    edit = '{"order_id": "A2", "amount_eur": 3}'
+    state.record_verdict(
+        first.call_key,
+        Verdict(kind=VerdictKind.APPROVE, arguments=edit, note="Changed. "),
+    )
+    state.record_verdict(
+        second.call_key,
+        Verdict(kind=VerdictKind.ANSWER, message="Paid.", note="Answered. "),
+    )
+    again = await reread(support.agent, state)
+    await Runner.run(support.agent, again)
+
+    told_them = support.told()
+    assert told_them["c1"].startswith("Changed. ")
+    assert told_them["c2"] == "Answered. Paid."
