@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from approvals.models import ApprovalRequest, Decision, RequestStatus, Rule, Vot
 from runs.management.commands import start_run
 from runs.models import Conversation, Run, RunStatus, ToolExecution
 from tests.admin.factories import end, make_ended_run, make_request
+from tests.approvals.edits import LESS, asked
 from tests.factories import ada, bob, eve, make_user, start
 
 pytestmark = pytest.mark.django_db
@@ -322,3 +324,67 @@ def test_a_request_of_an_ended_run_stays_as_it_is() -> None:
 
     assert "already cancelled" in refused(request, "--as=ada")
     assert not ToolExecution.objects.exists()
+
+
+# Edit, answer, and stop
+
+
+def test_decide_edits_from_a_file(tmp_path: Path) -> None:
+    _, _, request = asked()
+    ada()
+    arguments = tmp_path / "less.json"
+    arguments.write_text(LESS)
+
+    printed = call(
+        "decide", str(request.pk), "edit", "--as=ada", "--reason=Less.",
+        f"--arguments={arguments}",
+    )  # fmt: skip
+
+    assert printed.startswith("Approved: Refund €48.0")
+    after = ApprovalRequest.objects.get(revision=2)
+    assert (after.call_arguments, after.edit_reason) == (LESS, "Less.")
+
+
+def test_decide_edits_from_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, request = asked()
+    ada()
+    monkeypatch.setattr("sys.stdin", StringIO(LESS))
+
+    call(
+        "decide", str(request.pk), "edit", "--as=ada", "--reason=Less.", "--arguments=-"
+    )
+
+    assert ApprovalRequest.objects.get(revision=2).call_arguments == LESS
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--reason=x",), "--arguments"),
+        (("--reason=x", "--arguments=/nowhere/at/all"), "cannot be read"),
+        (("--reason=x", "--arguments=-", "--always"), "do not go with edit"),
+        (("--arguments=-",), "Write why"),
+    ],
+)
+def test_decide_refuses_an_edit_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], told: str
+) -> None:
+    _, _, request = asked()
+    ada()
+    monkeypatch.setattr("sys.stdin", StringIO(LESS))
+
+    with pytest.raises(CommandError, match=told):
+        call("decide", str(request.pk), "edit", "--as=ada", *options)
+
+    request.refresh_from_db()
+    assert request.is_pending
+
+
+def test_decide_rejects_and_stops() -> None:
+    run, _, request = asked()
+    ada()
+
+    call("decide", str(request.pk), "reject", "--as=ada", "--stop")
+
+    run.refresh_from_db()
+    assert run.stop_requested_at

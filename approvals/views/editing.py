@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
+from django_htmx.http import HttpResponseClientRedirect
 
 from runs.http import PageRequest, announce, signed_in
 
@@ -15,7 +17,7 @@ from .. import display, policies, services
 from ..differences import differences
 from ..forms import ACK_NEEDED, EditForm
 from ..models import ApprovalRequest
-from .requests import decided, refused, visible
+from .requests import decided, refused, visible, what_is_done
 
 LOOK_FIRST = "This is what would run instead. Look at it, then approve it."
 STALE = "This call has changed since you looked at it; look at it again."
@@ -60,6 +62,10 @@ def _sent(request: PageRequest, card: ApprovalRequest, form: EditForm) -> HttpRe
         return refused(request, visible(request, card.pk), str(error), status=409)
     except services.InvalidEdit as error:
         return _form(request, card, form, status=422, problem=str(error))
+    if request.htmx and request.POST.get("view") != "inline":
+        # All of the page is about the call as it was.
+        messages.success(request, what_is_done(visible(request, edited.pk)))
+        return HttpResponseClientRedirect(edited.get_absolute_url())
     return decided(request, visible(request, edited.pk))
 
 

@@ -105,14 +105,14 @@ def refused(
 
 
 def decided(request: PageRequest, card: ApprovalRequest) -> HttpResponse:
-    done = _what_is_done(card)
+    done = what_is_done(card)
     if request.htmx:
         return _fragment(request, card, done, just_decided=True)
     messages.success(request, done)
     return redirect(local_path(request, card.get_absolute_url()))
 
 
-def _what_is_done(card: ApprovalRequest) -> str:
+def what_is_done(card: ApprovalRequest) -> str:
     if card.is_held(timezone.now()):
         left = relative_left(card.decision.release_at)
         return f"{card.get_status_display()}. It counts in {left}; you can undo it."

@@ -282,3 +282,19 @@ def test_an_edited_call_cannot_be_decided_by_the_old_card() -> None:
 
     assert response.status_code == 409
     assert not Decision.objects.filter(request=request).exists()
+
+
+@pytest.mark.parametrize("view", ["page", "inline"])
+def test_a_page_about_the_old_call_is_left_for_the_new_one(view: str) -> None:
+    _, _, request = asked()
+    client = signed_in(ada())
+    looked = client.post(at(request), fields(request))
+    posted = fields(request, step="send", edited=digest_in(looked), view=view)
+
+    sent = client.post(at(request), posted, headers={"hx-request": "true"})
+
+    after = ApprovalRequest.objects.get(revision=2)
+    if view == "page":
+        assert sent["HX-Redirect"] == after.get_absolute_url()
+    else:
+        assert f'id="card-{after.pk}"' in sent.content.decode()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Decision
+from approvals.services import AlreadyDecided
 from approvals.wording import ANSWERED, EDITED
 from runs.engine.testing import function_call
 from runs.executor import Executor
 from runs.models import EventKind, Run, RunStatus, ToolExecution
-from tests.factories import ada, say, until, until_status
+from tests.factories import ada, make_user, say, until, until_status
 from tests.runs.test_executor import (
     END,
     begin,
@@ -32,7 +34,8 @@ from tests.runs.test_nested import (
 )
 from tests.shop import agents as shop
 
-from .edits import WHY, edited
+from .edits import WHY, asked, edited
+from .test_races import approve, check_books, contest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,3 +143,24 @@ async def test_a_rejection_that_stops_leaves_nothing_to_run(
     assert effects == []
     statuses = run.requests.order_by("id").values_list("status", flat=True)
     assert [status async for status in statuses] == ["rejected", "cancelled"]
+
+
+def test_of_an_edit_and_an_approval_at_once_one_stands() -> None:
+    _, _, first = asked()
+    _, _, second = asked()
+    editor, other = ada(), make_user("carl", "reviewers")
+    both = (first, second)
+
+    rounds = contest(
+        [partial(edited, one, editor) for one in both],
+        [partial(approve, one, other) for one in both],
+    )
+
+    for request, told in zip(both, rounds, strict=True):
+        won = [one for one in told if isinstance(one, ApprovalRequest)]
+        assert len(won) == 1
+        assert [type(one) for one in told if one is not won[0]] == [AlreadyDecided]
+        [decision] = Decision.objects.filter(request__run=request.run)
+        assert decision.digest == decision.request.digest
+        assert decision.request.pk == won[0].pk
+    check_books()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from approvals import audit
+from approvals import audit, wording
 from approvals.models import (
     ApprovalRequest,
     AuditEntry,
@@ -353,6 +353,27 @@ def changed_code_was_let_go_on(told: Told) -> Iterator[str]:
         yield "it went on under changed code, and nobody had said so"
 
 
+def edits_are_kept_apart(told: Told) -> Iterator[str]:
+    """What a person changed runs and is told; what the model wrote stays as it is."""
+    calls = {_key(event, data): data for event, data in told.items("tool_call")}
+    outputs = {_key(event, data): data for event, data in told.items("tool_output")}
+    for request in told.requests:
+        key = request.call_key
+        if not request.is_edited or told.is_pruned:
+            continue
+        if calls[key]["raw"]["arguments"] != request.written_arguments:
+            yield f"{key} was edited, and the log has another call"
+        said = str(outputs.get(key, {}).get("raw", {}).get("output", ""))
+        ran = told.executions.get(key)
+        done = ran is not None and ran.status == ToolExecution.Status.SUCCEEDED
+        if done and key in outputs and not _tells_of_a_person(said):
+            yield f"{key} was edited, and the model is told {said!r}"
+
+
+def _tells_of_a_person(said: str) -> bool:
+    return said.startswith((wording.EDITED, wording.HAPPENED))
+
+
 def stop_was_final(told: Told) -> Iterator[str]:
     """Nothing is claimed once somebody was told that the run is stopped."""
     for ack in told.acks:
@@ -391,6 +412,7 @@ OF_A_RUN = (
     mails_are_sent_once,
     nothing_was_undone_too_late,
     changed_code_was_let_go_on,
+    edits_are_kept_apart,
     stop_was_final,
 )
 
@@ -450,6 +472,15 @@ def _is_undone(ack: Line) -> Iterator[str]:
     again = ApprovalRequest.objects.filter(pk=ack["after"])
     if not again.filter(call_key=request.call_key).exists():
         yield f"nobody is asked again about {request.pk}, which was undone"
+
+
+def _is_edited(ack: Line) -> Iterator[str]:
+    request = ApprovalRequest.objects.get(pk=ack["request"])
+    if request.status != RequestStatus.SUPERSEDED:
+        yield f"{request.pk} was edited, and it is {request.status}"
+    after = ApprovalRequest.objects.filter(pk=ack["after"], call_key=request.call_key)
+    if not after.filter(edited_by__username=ack["by"]).exists():
+        yield f"the edit of {request.pk} is lost"
 
 
 def _acknowledged() -> Iterator[str]:
@@ -515,6 +546,7 @@ def _says(run: Run, text: str) -> bool:
 
 _OF_AN_ACK = {
     "decide": _is_decided,
+    "edit": _is_edited,
     "undo": _is_undone,
     "start": _is_started,
     "say": _is_said,

@@ -284,6 +284,18 @@ def undone(web: Web) -> None:
     web.to_rest()
 
 
+@scenario()
+def edited(web: Web) -> None:
+    """A payment is changed and approved, and a run is stopped with a rejection."""
+    run = web.start([("pay", {"ref": "{}a", "eur": 8}), ("send", {"ref": "{}b"})])
+    other = web.start([("pay", {"ref": "{}c", "eur": 9}), ("put", {"ref": "{}d"})])
+    with suppress(DecisionError):
+        web.edit(web.until_asked(run, Kind.APPROVAL))
+    with suppress(DecisionError):
+        web.refuse(web.until_asked(other, Kind.APPROVAL))
+    web.to_rest()
+
+
 def _time_goes_by(web: Web) -> None:
     """Let what is due expire: a process that is back gives people a minute more."""
 

@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from approvals.models import (
     RequestStatus,
     Verdict,
 )
+from approvals.policies import is_editable
 from approvals.standing import why_not_always
 from runs import services
 from runs.models import OPEN_STATUSES, Conversation, Run, RunStatus, WebhookSource
@@ -43,6 +45,7 @@ REST_S = 60.0
 LATE = timedelta(seconds=2)
 """How long people who let a request expire wait for that before they decide it."""
 OUTPUT = "A person saw that it happened."
+WHY = "One more is due."
 
 
 class Restless(Exception):
@@ -226,7 +229,44 @@ class Web:
 
     # Deciding
 
+    def edit(self, request: ApprovalRequest) -> None:
+        """Approve a payment of one more than the model wrote. Raises DecisionError."""
+        name = REVIEWERS[0]
+        asked = json.loads(request.call_arguments)
+        after = desk.edit(
+            request.pk,
+            arguments=json.dumps(asked | {"eur": asked["eur"] + 1}),
+            reason=WHY,
+            by=self.person(name),
+            digest_seen=request.digest,
+        )
+        told = {"request": str(request.pk), "after": str(after.pk), "by": name}
+        journal.tell("acks", what="edit", run=str(request.run_id), **told)
+
+    def refuse(self, request: ApprovalRequest) -> None:
+        """Reject a call and stop its run. Raises DecisionError."""
+        name = REVIEWERS[0]
+        desk.decide(
+            request.pk,
+            verdict=Verdict.REJECT,
+            by=self.person(name),
+            digest_seen=request.digest,
+            stop=True,
+        )
+        told = {"request": str(request.pk), "verdict": "reject", "by": name}
+        journal.tell("acks", what="decide", run=str(request.run_id), **told)
+        journal.tell("acks", what="stop", run=str(request.run_id))
+
+    def _edits(self, request: ApprovalRequest) -> bool:
+        changeable = is_editable(request) and request.tool == "pay"
+        seldom = self._chance(request, "edit").random() < 0.2
+        return changeable and not request.is_edited and seldom
+
     def decide(self, request: ApprovalRequest) -> None:
+        if self._edits(request):
+            with suppress(DecisionError):  # decided meanwhile: nothing is told
+                self.edit(request)
+            return
         verdict = self._verdict(request)
         for name in REVIEWERS:
             said: dict[str, Any] = {}
@@ -254,6 +294,8 @@ class Web:
         if request.kind == ApprovalRequest.Kind.RECONCILE:
             thirds = (Verdict.APPROVE, Verdict.ANSWER, Verdict.REJECT)
             return thirds[int(chance * 3)]
+        if 0.7 < chance < 0.75:
+            return Verdict.ANSWER
         return Verdict.APPROVE if chance < 0.75 else Verdict.REJECT
 
     def _chance(self, request: ApprovalRequest, of: str) -> random.Random:
