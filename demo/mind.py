@@ -30,6 +30,9 @@ _REFUND = re.compile(r"\b(refund|reimburse|pay back)|money back", re.I)
 _OPERATIONS = re.compile(
     r"\b(workers?|servers?|branch(es)?|restart|reboot|bounce)\b", re.I
 )
+_CHANGED = "The tool's output:\n"
+"""Stands before the output of a call that a person changed."""
+_BY_A_PERSON = "A person answered instead"
 _DONE = {
     "refund": "Refunded ",
     "send_email": "Sent ",
@@ -365,7 +368,10 @@ def _not_made(wanted: list[Call], talk: Talk) -> list[Call]:
 
 
 def _is_done(call: Call) -> bool:
-    return (call.output or "").startswith(_DONE[call.name])
+    """Say whether it was done: as it was called, as a person changed it, or by them."""
+    told = call.output or ""
+    by_tool = told.rpartition(_CHANGED)[2].startswith(_DONE[call.name])
+    return by_tool or told.startswith(_BY_A_PERSON)
 
 
 def _with_report(answer: Answer, talk: Talk) -> Answer:

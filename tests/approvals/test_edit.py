@@ -317,6 +317,7 @@ def test_other_arguments_than_the_approved_are_not_claimed() -> None:
     with pytest.raises(ClaimRefused):
         steps.claim_call(lease, forged)
     assert forged.override
+    assert verdict.digest
     hidden = dataclasses.replace(
         forged,
         override=dataclasses.replace(forged.override, digest=verdict.digest),

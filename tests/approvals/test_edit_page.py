@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 
 from approvals.editing import arguments_of, values_in, written_as
@@ -33,13 +32,13 @@ def at(request: ApprovalRequest) -> str:
     return f"/requests/{request.pk}/edit/"
 
 
-def digest_in(response: HttpResponse) -> str:
+def digest_in(response: Any) -> str:
     found = re.search(r'name="edited" value="(\w+)"', response.content.decode())
     assert found
     return found[1]
 
 
-def refused(response: HttpResponse, request: ApprovalRequest, told: str) -> None:
+def refused(response: Any, request: ApprovalRequest, told: str) -> None:
     html = response.content.decode()
     assert (response.status_code, told in html) == (422, True)
     request.refresh_from_db()

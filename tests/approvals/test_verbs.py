@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.http import HttpResponse
 from django.test import Client
 
 from approvals.models import ApprovalRequest, Decision, RequestStatus
@@ -76,7 +76,7 @@ class Scene:
             ApprovalRequest.objects.filter(pk=self.card.pk).update(status=state)
         self.card.refresh_from_db()
 
-    def post(self, verb: str, person: str) -> HttpResponse:
+    def post(self, verb: str, person: str) -> Any:
         client = signed_in(self.people[person]) if person in self.people else Client()
         at = f"/requests/{self.card.pk}"
         if verb == "stop":
@@ -95,7 +95,7 @@ def _said(verb: str, card: ApprovalRequest) -> dict[str, str]:
     return said | ({"stop": "on"} if verb == "reject and stop" else {})
 
 
-def _edit(client: Client, card: ApprovalRequest) -> HttpResponse:
+def _edit(client: Client, card: ApprovalRequest) -> Any:
     at, posted = f"/requests/{card.pk}/edit/", fields(card, **{"arg-amount_eur": "7"})
     looked = client.post(at, posted)
     if looked.status_code != 200:
@@ -104,7 +104,7 @@ def _edit(client: Client, card: ApprovalRequest) -> HttpResponse:
     return client.post(at, posted | {"step": "send", "edited": digest})
 
 
-def _digest_in(response: HttpResponse) -> str:
+def _digest_in(response: Any) -> str:
     found = re.search(r'name="edited" value="(\w+)"', response.content.decode())
     assert found
     return found[1]
