@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -378,3 +378,36 @@ def test_a_chip_that_could_not_be_revoked_says_why_in_its_place() -> None:
 
     assert response.status_code == 422
     assert response.content.decode().startswith('<p class="problem"')
+
+
+# The admin
+
+
+def test_an_admin_revokes_rules_and_changes_none() -> None:
+    first, second = make_rules(2, ada())
+    admin = signed_in(make_user("root", is_staff=True, is_superuser=True))
+    listed = "/admin/approvals/rule/"
+
+    shown = admin.get(f"{listed}{first.pk}/change/").content.decode()
+    admin.post(listed, {"action": "revoke_rules", "_selected_action": [str(first.pk)]})
+
+    assert 'name="_save"' not in shown
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert first.revoked_by is not None
+    assert first.revoked_by.username == "root"
+    assert second.revoked_at is None
+
+
+def test_a_watching_admin_revokes_nothing() -> None:
+    [rule] = make_rules(1, ada())
+    watcher = make_user("wim", is_staff=True)
+    watcher.user_permissions.add(Permission.objects.get(codename="view_rule"))
+
+    signed_in(watcher).post(
+        "/admin/approvals/rule/",
+        {"action": "revoke_rules", "_selected_action": [str(rule.pk)]},
+    )
+
+    rule.refresh_from_db()
+    assert rule.revoked_at is None
