@@ -516,7 +516,12 @@ def test_others_may_not_revoke_a_rule() -> None:
     outsider = make_user("olga")
     outsider.user_permissions.add(Permission.objects.get(codename="decide_request"))
 
-    for person in (bob(), eve(), outsider):
+    watcher, stranger = bob(), eve()
+    for person in (watcher, stranger, outsider):
+        with pytest.raises(RuleNotYours):
+            revoke_rule(rule.pk, by=person, reason="No.")
+    Rule.objects.update(made_with=None)  # of no group
+    for person in (watcher, stranger):
         with pytest.raises(RuleNotYours):
             revoke_rule(rule.pk, by=person, reason="No.")
 
