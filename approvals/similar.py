@@ -52,6 +52,7 @@ class Alike:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
+    path: list[Segment]
     value: list[Segment]
     is_number: bool = False
     why_odd: str = ""
@@ -65,11 +66,13 @@ class Line:
     card: ApprovalRequest
     cells: list[Cell]
     may_decide: bool
+    is_whole: bool
+    """False: the table does not show all of its arguments."""
 
     @property
     def may_approve(self) -> bool:
-        """Warnings are to be seen first, on the request's own page."""
-        return self.may_decide and not self.card.warnings
+        """What has warnings, or is not all here, is seen on its own page first."""
+        return self.may_decide and self.is_whole and not self.card.warnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ def table(card: ApprovalRequest, user: User, *, before: UUID | None = None) -> T
 def line(card: ApprovalRequest, user: User) -> Line:
     """Return the table's line of one request, as it now stands."""
     mine = policies.decidable_by(user).filter(pk=card.pk).exists()
-    return Line(card=card, cells=[], may_decide=mine)
+    return Line(card=card, cells=[], may_decide=mine, is_whole=False)
 
 
 def _same(card: ApprovalRequest, user: Viewer) -> QuerySet[ApprovalRequest]:
@@ -145,8 +148,9 @@ def _laid_out(
         lines=[
             Line(
                 card=card,
-                cells=[_cell(each.get(path), odd[path]) for path in shown],
+                cells=[_cell(path, each.get(path), odd[path]) for path in shown],
                 may_decide=card.pk in mine,
+                is_whole=len(vary) <= COLUMNS and _is_whole(each),
             )
             for card, each in zip(cards, values, strict=True)
         ],
@@ -157,9 +161,13 @@ def _laid_out(
 
 def _values(card: ApprovalRequest) -> _Values:
     text = str(card.call_data.get("arguments", card.arguments))
-    leaves = islice(display.leaves(text), ARGUMENTS)
+    # One more than is shown, so that it is known to be missing.
+    leaves = list(islice(display.leaves(text), ARGUMENTS + 1))
     found = {path: (kind, value) for path, kind, value in leaves}
-    return found or {"all of it": ("raw", text)}
+    # Two values may have one path, as {"a.b": 1, "a": {"b": 2}}: none hides another.
+    if len(found) < len(leaves):
+        found = {}
+    return found or {"": ("raw", text)}
 
 
 def _seen(value: tuple[str, str]) -> list[Segment]:
@@ -168,12 +176,23 @@ def _seen(value: tuple[str, str]) -> list[Segment]:
     return inert.segments(cut)
 
 
-def _cell(value: tuple[str, str] | None, odd: Mapping[str, str]) -> Cell:
+def _is_whole(values: _Values) -> bool:
+    """Say whether nothing of these arguments is left out of the table."""
+    if len(values) > ARGUMENTS or any(kind == "raw" for kind, _ in values.values()):
+        return False
+    return all(len(text) <= CELL_CHARS for _, text in values.values())
+
+
+def _cell(path: str, value: tuple[str, str] | None, odd: Mapping[str, str]) -> Cell:
+    named = inert.segments(path)
     if value is None:
-        return Cell(value=[Segment("-")], why_odd=odd.get("", ""))
+        return Cell(path=named, value=[Segment("-")], why_odd=odd.get("", ""))
     kind, text = value
     return Cell(
-        value=_seen(value), is_number=kind == "number", why_odd=odd.get(text, "")
+        path=named,
+        value=_seen(value),
+        is_number=kind == "number",
+        why_odd=odd.get(text, ""),
     )
 
 

@@ -150,6 +150,39 @@ def test_a_row_with_warnings_is_approved_on_its_page_only() -> None:
     assert not Decision.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"note": "x" * 200},
+        {f"a{at}": at for at in range(60)},
+        {"list": [{"at": at} for at in range(60)]},
+        {"to.name": "ada", "to": {"name": "eve"}},
+    ],
+)
+def test_a_row_that_does_not_show_all_is_approved_on_its_page_only(
+    arguments: dict[str, Any],
+) -> None:
+    reviewer = ada()
+    card = asked(**arguments)
+
+    [line] = similar.table(card, reviewer).lines
+
+    assert line.may_decide
+    assert not line.may_approve
+    assert 'value="approve"' not in page_of(card, reviewer)
+
+
+def test_what_differs_beyond_the_columns_is_approved_on_its_page_only() -> None:
+    reviewer = ada()
+    for more in (0, 1):
+        card = asked(**{f"a{at}": at + more for at in range(similar.COLUMNS + 1)})
+
+    table = similar.table(card, reviewer)
+
+    assert table.hidden == 1
+    assert not any(line.may_approve for line in table.lines)
+
+
 def test_who_may_not_decide_a_row_has_no_buttons_for_it() -> None:
     starter = bob()
     card = asked(starter, amount_eur=2)
