@@ -24,8 +24,16 @@ class InertFormatter(logging.Formatter):
         record.message = one_line(record.message)
         return super().formatMessage(record)
 
-    def formatException(self, ei: object) -> str:
-        return indented(super().formatException(ei))  # type: ignore[arg-type]  as given
+    def format(self, record: logging.LogRecord) -> str:
+        # A traceback that another formatter has written before is not inert.
+        kept, record.exc_text = record.exc_text, None
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = kept
+
+    def formatException(self, ei: Fault) -> str:
+        return indented(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:
         return indented(super().formatStack(stack_info))

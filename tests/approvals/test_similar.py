@@ -175,7 +175,10 @@ def test_a_row_that_does_not_show_all_is_approved_on_its_page_only(
 def test_what_differs_beyond_the_columns_is_approved_on_its_page_only() -> None:
     reviewer = ada()
     for more in (0, 1):
-        card = asked(**{f"a{at}": at + more for at in range(similar.COLUMNS + 1)})
+        values: dict[str, Any] = {
+            f"a{at}": at + more for at in range(similar.COLUMNS + 1)
+        }
+        card = asked(**values)
 
     table = similar.table(card, reviewer)
 
