@@ -30,7 +30,7 @@ AGES = (
     ("older", None),
 )
 GROUPS_SHOWN = 5
-TIMES_CAP = 5_000
+TIMES_CAP = 1_000
 WINDOWS = (("last 24 hours", timedelta(days=1)), ("last 7 days", timedelta(days=7)))
 IN_DOUBT = (
     ApprovalRequest.Kind.RECONCILE.value,

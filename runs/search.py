@@ -28,6 +28,10 @@ MOST_ROWS = 5_000
 """The newest rows that match; what is older is not found, so that the cost is bound."""
 
 _WORD = re.compile(r"[^\W_]+")
+_MARKS = re.compile(
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
+)
+"""What a letter's accents are once it is taken apart."""
 _NOT_SAID = frozenset(("type", "id", "call_id", "status", "role", "annotations"))
 _LEAVES = 2_000
 _JSON_CHARS = 4 * SEARCHED_CHARS
@@ -35,9 +39,16 @@ _JSON_CHARS = 4 * SEARCHED_CHARS
 
 def words(text: str) -> list[str]:
     """Return the different words of `text`, folded, in their order."""
-    plain = unicodedata.normalize("NFKD", text[:SEARCHED_CHARS]).casefold()
-    bare = "".join(char for char in plain if not unicodedata.combining(char))
-    return list(dict.fromkeys(word[:WORD_CHARS] for word in _WORD.findall(bare)))
+    found = _WORD.findall(_folded(text[:SEARCHED_CHARS]))
+    return list(dict.fromkeys(word[:WORD_CHARS] for word in found))
+
+
+def _folded(text: str) -> str:
+    """Return `text` without case and accents."""
+    if text.isascii():
+        return text.lower()  # most are, and each step of a run pays for its items
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return _MARKS.sub("", plain)
 
 
 def words_of_item(payload: dict[str, Any]) -> str:
