@@ -313,11 +313,17 @@ def _behind(after: UUID) -> Q:
 def _search(found: QuerySet[ApprovalRequest], words: str) -> QuerySet[ApprovalRequest]:
     words = words[:SEARCH_CHARS]
     first = ApprovalRequest.objects.filter(status=RequestStatus.PENDING)
-    first = first.order_by(*ORDER)[:SEARCHED_ROWS]
+    # Where the search ends. As a subquery PostgreSQL asked it again for each row.
+    edge = first.order_by(*ORDER)[SEARCHED_ROWS : SEARCHED_ROWS + 1].first()
+    if edge is not None:
+        ahead = Q(risk_rank__lt=edge.risk_rank) | Q(
+            risk_rank=edge.risk_rank, pk__lt=edge.pk
+        )
+        at_its_time = Q(due_at=edge.due_at) & ahead
+        found = found.filter(Q(due_at__lt=edge.due_at) | at_its_time)
     found = found.alias(head=Substr("arguments", 1, SEARCHED_CHARS))
     return found.filter(
         Q(summary__icontains=words)
         | Q(tool__icontains=words)
-        | Q(head__icontains=words),
-        pk__in=first.values("pk"),
+        | Q(head__icontains=words)
     )
