@@ -168,7 +168,8 @@ def test_rows_change_in_their_place_and_arrivals_wait(
     expect(row(ada, "no. f")).to_have_count(0)
     on_row(ada, "no. d")
     assert row(ada, "no. e").bounding_box() == before
-    assert ada.evaluate("window.shifts") == 0
+    # Of the whole screen; a time that becomes longer, as "1 min ago", is less.
+    assert ada.evaluate("window.shifts") < 0.001
     expect(ada.locator("#view-high .num")).to_have_text("2")
 
     ada.evaluate("window.unreloaded = true")
