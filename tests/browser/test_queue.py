@@ -42,7 +42,7 @@ from runs.services import stop_run
 ada = User.objects.get(username="ada")
 for r in R.objects.filter(status="pending", summary__startswith="Call no."):
     decide(r.pk, verdict="reject", by=ada, digest_seen=r.digest)
-for run in Run.objects.filter(status="waiting"):
+for run in Run.objects.filter(status__in=["queued", "running", "waiting"]):
     stop_run(run.pk, by=ada)
 """
 """Rejects what was made, and leaves no run that asks the model again."""
@@ -160,6 +160,7 @@ def test_rows_change_in_their_place_and_arrivals_wait(
         "e => { window.shifts += e.value })).observe({type: 'layout-shift'})"
     )
     before = row(ada, "no. e").bounding_box()
+    high = int(ada.locator("#view-high .num").inner_text())
 
     open_calls(site, ("f", "high"), ("g", "low"))
 
@@ -170,7 +171,7 @@ def test_rows_change_in_their_place_and_arrivals_wait(
     assert row(ada, "no. e").bounding_box() == before
     # Of the whole screen; a time that becomes longer, as "1 min ago", is less.
     assert ada.evaluate("window.shifts") < 0.001
-    expect(ada.locator("#view-high .num")).to_have_text("2")
+    expect(ada.locator("#view-high .num")).to_have_text(str(high + 1))
 
     ada.evaluate("window.unreloaded = true")
     pill.click()
