@@ -185,7 +185,7 @@ def _last_decided(rule: Rule, user: Viewer) -> list[ApprovalRequest]:
 
 
 def _would_cover(rule: Rule, request: ApprovalRequest) -> bool:
-    if standing.why_always_asked(request) is not None:
+    if standing.why_not_always(request) is not None:
         return False
     return standing.means(rule, str(request.call_data.get("arguments", "")))
 

@@ -11,12 +11,14 @@ and its maker may still decide this very request.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from runs.engine import Risk
+from runs.models import Run
 
 from . import conditions
 from .models import ApprovalRequest, Decision, RequestStatus, Rule, Verdict
@@ -27,15 +29,6 @@ _NARROWEST_FIRST = list(Rule.Scope)
 
 
 def why_not_always(request: ApprovalRequest) -> str | None:
-    """Return why no standing Rule may be made from the request, or None."""
-    if reason := why_always_asked(request):
-        return reason
-    if _was_edited(request):
-        return "A person changed its arguments; what they wrote is asked about."
-    return None
-
-
-def why_always_asked(request: ApprovalRequest) -> str | None:
     """Return what of the request itself keeps every Rule from it, or None."""
     if request.kind == ApprovalRequest.Kind.UPGRADE:
         return "Each change of the code is asked about."
@@ -176,10 +169,24 @@ def _may_still_say_so(rule: Rule, request: ApprovalRequest) -> bool:
 
 
 def _was_denied_before(request: ApprovalRequest) -> bool:
-    """The digest names agent, tool, schema and arguments: the same intent."""
+    """The digest names agent, tool, schema and arguments: the same intent.
+
+    What was denied in a run is denied in what was forked from it.
+    """
     return Decision.objects.filter(
-        request__run=request.run, digest=request.digest, verdict=Verdict.REJECT
+        request__run__in=_with_parents(request.run),
+        digest=request.digest,
+        verdict=Verdict.REJECT,
     ).exists()
+
+
+def _with_parents(run: Run) -> list[UUID]:
+    """Return the run, and those it was forked from, as far as they go back."""
+    line, parent = [run.pk], run.parent_id
+    while parent is not None and parent not in line:
+        line.append(parent)
+        parent = Run.objects.values_list("parent_id", flat=True).get(pk=parent)
+    return line
 
 
 def _was_undone_before(request: ApprovalRequest) -> bool:
@@ -187,22 +194,3 @@ def _was_undone_before(request: ApprovalRequest) -> bool:
     return ApprovalRequest.objects.filter(
         run=request.run, digest=request.digest, status=RequestStatus.UNDONE
     ).exists()
-
-
-def _was_edited(request: ApprovalRequest) -> bool:
-    """Say whether it asks about other arguments than the call had at first.
-
-    The digest names agent, tool, schema and arguments; the first three are the same.
-    """
-    if request.revision == 1:
-        return False
-    earlier = ApprovalRequest.objects.filter(
-        run=request.run_id,
-        call_key=request.call_key,
-        revision__lt=request.revision,
-        kind=ApprovalRequest.Kind.APPROVAL,
-        agent_path=request.agent_path,
-        tool=request.tool,
-        schema_hash=request.schema_hash,
-    )
-    return earlier.exclude(digest=request.digest).exists()

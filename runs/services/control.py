@@ -18,6 +18,8 @@ from ..transactions import attempt, write
 from . import log
 from .lease import end
 
+USUAL_EXTRA_TURNS = 10
+
 
 @write
 def stop_run(run_id: UUID, *, by: User | None) -> Run:
@@ -46,7 +48,9 @@ def stop_run(run_id: UUID, *, by: User | None) -> Run:
 
 
 @write
-def resume_run(run_id: UUID, *, by: User | None, extra_turns: int = 10) -> Run:
+def resume_run(
+    run_id: UUID, *, by: User | None, extra_turns: int = USUAL_EXTRA_TURNS
+) -> Run:
     """Queue a failed run to go on from its state, with `extra_turns` more turns.
 
     Raises NotResumable when it did not fail or its state was cleaned up, and

@@ -13,6 +13,7 @@ from .. import inert, services
 from ..forms import ResumeForm
 from ..http import PageRequest, announce, local_path, signed_in
 from ..services import RunError
+from ..services.control import USUAL_EXTRA_TURNS
 from ..timeline import Block, timeline
 from ..trace import trace_of
 from .access import check_may_start, visible_run
@@ -59,7 +60,7 @@ def stop(request: PageRequest, pk: UUID) -> HttpResponse:
 def resume(request: PageRequest, pk: UUID) -> HttpResponse:
     found = visible_run(request, pk)
     check_may_start(request)
-    form = ResumeForm(request.POST)
+    form = ResumeForm({"extra_turns": USUAL_EXTRA_TURNS, **request.POST.dict()})
     if not form.is_valid():
         problem = str(form.errors["extra_turns"][0])
         return _header(request, pk, problem=problem, status=422)

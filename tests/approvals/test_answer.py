@@ -38,7 +38,7 @@ def test_an_answer_ends_a_request_at_the_first_vote() -> None:
 def test_an_answer_is_not_given_always() -> None:
     _, _, request = asked()
 
-    with pytest.raises(InvalidDecision, match="this one call"):
+    with pytest.raises(InvalidDecision, match="no always"):
         say("answer", request, ada(), output="Paid.", always=True)
 
     assert not Decision.objects.exists()

@@ -18,7 +18,6 @@ from approvals.models import (
     ApprovalRequest,
     AuditEntry,
     Decision,
-    RequestStatus,
     Rule,
     RuleState,
 )
@@ -339,16 +338,13 @@ def test_a_request_a_person_edited_is_asked_about_and_takes_no_rule() -> None:
     run, lease, reviewer = made(Terms())
     Rule.objects.update(revoked_at=timezone.now())
     append(run, lease, [refund(20, "c2")])
-    first = pending(run)[0]
-    ApprovalRequest.objects.filter(pk=first.pk).update(status="superseded")
-    edited = ApprovalRequest.objects.get(pk=first.pk)
-    edited.pk, edited.revision, edited.digest = None, 2, "e" * 64
-    edited.status = RequestStatus.PENDING
-    edited.save(force_insert=True)
+    edited = pending(run)[0]
+    edited.written = '{"arguments":"{}","digest":"d"}'
+    edited.save()
     Rule.objects.update(revoked_at=None)
 
     assert standing.covering_rule(edited) is None
-    with pytest.raises(InvalidDecision, match="changed its arguments"):
+    with pytest.raises(InvalidDecision, match="changed this call"):
         say("approve", edited, reviewer, always=True)
 
 
