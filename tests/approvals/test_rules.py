@@ -340,6 +340,7 @@ def test_a_request_a_person_edited_is_asked_about_and_takes_no_rule() -> None:
     append(run, lease, [refund(20, "c2")])
     edited = pending(run)[0]
     edited.written = '{"arguments":"{}","digest":"d"}'
+    edited.edited_by = reviewer
     edited.save()
     Rule.objects.update(revoked_at=None)
 
