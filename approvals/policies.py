@@ -86,9 +86,9 @@ def deciders_of(request: ApprovalRequest) -> QuerySet[User]:
 
 
 def votable_by(
-    user: User, request: ApprovalRequest, digest: str, *, approves: bool = True
+    user_id: int, request_id: UUID, digest: str, *, approves: bool
 ) -> QuerySet[ApprovalRequest]:
-    """The request, if by now `user` may vote on it as it stands with `digest`.
+    """The request, if by now that person may vote on it as it stands with `digest`.
 
     To approve takes more than to say no: whoever edited a call that needs several
     votes does not give the last one.
@@ -96,7 +96,8 @@ def votable_by(
     Who may is part of the query: a decision is one conditional UPDATE on it, so that
     nothing can change between the check and the vote.
     """
-    votable = decidable_by(user).filter(pk=request.pk, digest=digest)
+    user = User(pk=user_id)
+    votable = decidable_by(user).filter(pk=request_id, digest=digest)
     return votable.exclude(_is_last_vote_of_editor(user)) if approves else votable
 
 

@@ -133,12 +133,15 @@ def _stand_in(value: Any, number: int) -> Any:
 
 def insert(row: models.Model) -> None:
     """Insert a new row, and tell it the key that the database gives it."""
-    fields = _inserted(type(row), row.pk is not None)
+    has_key = row.pk is not None
+    fields = _inserted(type(row), has_key)
     values = [
         field.get_db_prep_save(getattr(row, field.attname), connection)
         for field in fields
     ]
-    [row.pk] = execute(_insertion(type(row), row.pk is not None), values).fetchone()
+    [key] = execute(_insertion(type(row), has_key), values).fetchone()
+    if not has_key:
+        row.pk = key
     row._state.adding = False
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 
 from runs import codec
 from runs.models import RunStatus
 from runs.services import end, lock, stop_run, wake
+from runs.statements import Change, Update, insert
 from runs.transactions import write
 
 from .. import policies, standing
@@ -71,7 +73,6 @@ def decide(
     reason, output = storable_text(reason), storable_text(output)
     if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
         raise refusal(request, by, digest_seen)
-    request.refresh_from_db()
     if isinstance(by, User):
         _keep_vote(request, verdict, by, digest_seen, reason)
     if verdict != Verdict.APPROVE or request.votes >= request.votes_needed:
@@ -180,35 +181,41 @@ def _cast_vote(
     if by is None:
         due = policies.expirable(request, now).filter(digest=digest_seen)
         return verdict == Verdict.REJECT and bool(due.update(updated_at=now))
-    votable = _votable(request, verdict, by, digest_seen, as_clean_up=as_clean_up)
-    if isinstance(by, Rule) and not take_use(by):
-        return False
-    return bool(votable.update(votes=F("votes") + 1, updated_at=now))
-
-
-def _votable(
-    request: ApprovalRequest,
-    verdict: Verdict,
-    by: User | Rule,
-    digest_seen: str,
-    *,
-    as_clean_up: bool,
-) -> QuerySet[ApprovalRequest]:
     if isinstance(by, User) and not as_clean_up:
-        approves = verdict == Verdict.APPROVE
-        return policies.votable_by(by, request, digest_seen, approves=approves)
-    may_clean_up = (
-        isinstance(by, User)
-        and verdict == Verdict.REJECT
-        and by.is_active
-        and by.has_perm(CLEAN_UP)
-    )
-    by_rule = not request.is_edited and standing.covering_rule(request) == by
-    if not may_clean_up and not by_rule:
-        return ApprovalRequest.objects.none()
-    return ApprovalRequest.objects.filter(
-        pk=request.pk, status=RequestStatus.PENDING, digest=digest_seen
-    )
+        vote = _APPROVING if verdict == Verdict.APPROVE else _REFUSING
+        voted = vote(user=by.pk, request=request.pk, digest=digest_seen, now=now)
+    elif _may_without_right(request, verdict, by):
+        pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING)
+        votable = pending.filter(pk=request.pk, digest=digest_seen)
+        voted = votable.update(**_VOTED, updated_at=now)
+    else:
+        return False
+    request.votes += voted
+    return bool(voted)
+
+
+def _vote(
+    user: int, request: UUID, digest: str, now: datetime, *, approves: bool
+) -> Change:
+    votable = policies.votable_by(user, request, digest, approves=approves)
+    return votable, {**_VOTED, "updated_at": now}
+
+
+_VOTED = {"votes": F("votes") + 1}
+_APPROVING = Update(partial(_vote, approves=True))
+_REFUSING = Update(partial(_vote, approves=False))
+
+
+def _may_without_right(
+    request: ApprovalRequest, verdict: Verdict, by: User | Rule
+) -> bool:
+    """Say whether a Rule may decide the request, or an admin may clean it up."""
+    if isinstance(by, User):
+        cleans_up = by.is_active and by.has_perm(CLEAN_UP)
+        return verdict == Verdict.REJECT and cleans_up
+    if request.is_edited or standing.covering_rule(request) != by:
+        return False
+    return take_use(by)
 
 
 def refusal(
@@ -237,7 +244,7 @@ def _keep_vote(
     digest_seen: str,
     reason: str,
 ) -> None:
-    vote = Vote.objects.create(
+    vote = Vote(
         request=request,
         voter=voter,
         verdict=verdict,
@@ -245,6 +252,7 @@ def _keep_vote(
         digest_seen=digest_seen,
         created_at=timezone.now(),
     )
+    insert(vote)
     record(request, "vote", voter.get_username(), verdict, reason, vote=vote.pk)
 
 
@@ -263,10 +271,11 @@ def _settle(
     hold = timedelta(0) if by is None or stop else request.hold
     request.status = RequestStatus.EXPIRED if by is None else STATUS_AFTER[verdict]
     request.decided_at = request.updated_at = now
-    request.save(update_fields=["status", "decided_at", "updated_at"])
-    decision = Decision.objects.create(
+    _END(request=request.pk, status=request.status.value, now=now)
+    decision = Decision(
         request=request,
         verdict=verdict,
+        tool=request.tool,
         actor=by if isinstance(by, User) else None,
         rule=by if isinstance(by, Rule) else None,
         reason=reason,
@@ -276,11 +285,20 @@ def _settle(
         release_at=now + hold,
         created_at=now,
     )
+    insert(decision)
     if not stop and not _ends_its_run(request):
         wake(request.run_id, at=decision.release_at if hold else None)
     ids = {"decision": str(decision.pk), **({"stop": True} if stop else {})}
     record(request, "decide", name_of(by), verdict, reason, **ids)
     return decision
+
+
+def _end(request: UUID, status: str, now: datetime) -> Change:
+    ended = {"status": status, "decided_at": now, "updated_at": now}
+    return ApprovalRequest.objects.filter(pk=request), ended
+
+
+_END = Update(_end)
 
 
 def _ends_its_run(request: ApprovalRequest) -> bool:

@@ -49,7 +49,7 @@ def edit(
         raise NotAllowed(str(policies.why_no_edit(request)), request)
     check_edit(request, arguments, reason)
     now = timezone.now()
-    votable = policies.votable_by(by, request, digest_seen, approves=False)
+    votable = policies.votable_by(by.pk, request.pk, digest_seen, approves=False)
     if not votable.update(
         status=RequestStatus.SUPERSEDED, decided_at=now, updated_at=now
     ):
