@@ -14,10 +14,11 @@ from .errors import InvalidEdit
 from .models import ApprovalRequest, Verdict
 from .presets import REJECT_PRESETS, reason_of
 from .services import check_edit
+from .services.deciding import MAX_OUTPUT
 from .terms import FOR_THIS_RUN
 
 REASON_CHARS = 4_000
-OUTPUT_CHARS = 100_000
+OUTPUT_CHARS = MAX_OUTPUT
 ACK_NEEDED = "Tick that you have seen the display warnings, then approve."
 _NO_DIGEST = {"required": "The digest of the call is missing; load the page again."}
 _ON = [("on", "on")]

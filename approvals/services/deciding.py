@@ -35,6 +35,7 @@ from .telling import announce, locked, name_of, record, shown_name
 
 Kind = ApprovalRequest.Kind
 MAX_TEXT = 4000
+MAX_OUTPUT = 100_000
 CLEAN_UP = "approvals.change_approvalrequest"
 ORPHANED = "An administrator closed this request, because nobody decided it."
 
@@ -70,7 +71,8 @@ def decide(
         raise refusal(request, by, digest_seen)
     verdict = _fitting(verdict, request, output=output, stop=stop)
     _check_terms(verdict, request, by, always)
-    reason, output = storable_text(reason), storable_text(output)
+    # Of an answer nothing is cut: the model would take a part for all of it.
+    reason, output = storable_text(reason), codec.storable(output.strip())
     if not _cast_vote(request, verdict, by, digest_seen, as_clean_up=as_clean_up):
         raise refusal(request, by, digest_seen)
     if isinstance(by, User):
@@ -149,6 +151,8 @@ def _fitting(
         raise InvalidDecision("Only a call can be answered.", request)
     if answers and not output.strip():
         raise InvalidDecision("Write the output that the model shall get.", request)
+    if len(output) > MAX_OUTPUT:
+        raise InvalidDecision(f"Use at most {MAX_OUTPUT} characters.", request)
     if stop and (known != Verdict.REJECT or request.kind == Kind.UPGRADE):
         raise InvalidDecision("Only to reject a call can stop its run too.", request)
     return known

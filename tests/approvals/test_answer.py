@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from approvals.forms import OUTPUT_CHARS
 from approvals.models import ApprovalRequest, Decision, RequestStatus
 from approvals.services import InvalidDecision
 from approvals.wording import ANSWERED, HAPPENED
@@ -63,3 +64,25 @@ def test_a_call_in_doubt_is_answered_in_other_words() -> None:
     say("answer", request, ada(), output="It went through.")
 
     assert steps.verdicts(lease, [editable()]).verdicts["c1"].note == HAPPENED
+
+
+@pytest.mark.django_db
+def test_the_model_gets_all_of_a_long_answer() -> None:
+    _, lease, request = asked()
+    output = "x" * OUTPUT_CHARS
+    said = {"verdict": "answer", "digest": request.digest, "output": output}
+
+    signed_in(ada()).post(f"/requests/{request.pk}/decide/", said)
+
+    assert steps.verdicts(lease, [editable()]).verdicts["c1"].message == output
+
+
+@pytest.mark.django_db
+def test_an_answer_that_is_too_long_is_not_cut() -> None:
+    _, _, request = asked()
+
+    with pytest.raises(InvalidDecision, match="at most"):
+        say("answer", request, ada(), output="x" * (OUTPUT_CHARS + 1))
+
+    request.refresh_from_db()
+    assert request.is_pending
