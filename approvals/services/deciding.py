@@ -67,7 +67,8 @@ def decide(
     request's digest, NotAllowed; ApprovalRequest.DoesNotExist.
     """
     request = locked(request_id)
-    if not request.is_pending:
+    # The vote's UPDATE compares the digest too; what is posted need not be one.
+    if not request.is_pending or request.digest != digest_seen:
         raise refusal(request, by, digest_seen)
     verdict = _fitting(verdict, request, output=output, stop=stop)
     _check_terms(verdict, request, by, always)

@@ -43,7 +43,7 @@ def edit(
     digest, NotAllowed; ApprovalRequest.DoesNotExist.
     """
     request = locked(request_id)
-    if not request.is_pending:
+    if not request.is_pending or request.digest != digest_seen:
         raise refusal(request, by, digest_seen)
     if not policies.is_editable(request):
         raise NotAllowed(str(policies.why_no_edit(request)), request)

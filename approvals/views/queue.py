@@ -65,7 +65,8 @@ def _asked(request: PageRequest) -> Asked:
         view = View(named) if named else waiting.default_view(request.user)
     except ValueError:
         raise Http404("That page does not exist.") from None
-    search = given.get("q", "").strip()[: waiting.SEARCH_CHARS]
+    # No text that is stored holds a NUL, and PostgreSQL takes none.
+    search = given.get("q", "").replace("\0", "").strip()[: waiting.SEARCH_CHARS]
     return Asked(view=view, search=search, after=after)
 
 

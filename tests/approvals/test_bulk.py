@@ -210,3 +210,13 @@ def test_the_table_costs_the_same_with_more_rows(
 
     with django_assert_num_queries(len(one)):
         client.get(BULK, {"pick": [str(card.pk) for card in cards]})
+
+
+def test_a_digest_no_database_can_hold_is_a_stale_one() -> None:
+    first, second = requests(2)
+    posted = picked([first, second]) | {f"digest-{first.pk}": "\0"}
+
+    response = signed_in(ada()).post(BULK, posted)
+
+    assert response.status_code == 200
+    assert (status_of(first), status_of(second)) == ("pending", "approved")

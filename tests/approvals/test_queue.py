@@ -226,6 +226,15 @@ def test_search_finds_plain_words_where_they_are_looked_for(
     assert sorted(shown(ada(), q=words)) == found
 
 
+def test_a_search_for_what_no_database_can_hold_finds_the_rest() -> None:
+    make_request(start(), summary="Refund order 1042")
+
+    page = signed_in(ada()).get("/?view=all&q=Refund%00+order")
+
+    assert "Refund order 1042" in page.content.decode()
+
+
+
 def test_a_search_ends_after_so_many_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
