@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
+from django.db import DatabaseError
 
 from ..errors import AlreadyDecided, DecisionError
 from ..models import ApprovalRequest, Verdict
 from .deciding import decide
 
+logger = logging.getLogger(__name__)
+
 MOST = 100
 """So many are decided at once, at most: people must be able to read them."""
 ALONE = "It asks for more than a yes or no; decide it on its own page."
+NOT_NOW = "The database was busy; open it to see whether it is decided."
 UNSEEN = "Its display warnings were not acknowledged."
 
 
@@ -77,6 +82,11 @@ def _results(
             yield Result(
                 request=error.request, done=False, was_decided=late, problem=str(error)
             )
+        except DatabaseError:
+            # Whoever decided many is told what became of each, whatever became of one.
+            extra = {"request_id": str(request.pk)}
+            logger.exception("One of many requests was not decided", extra=extra)
+            yield Result(request=request, done=False, problem=NOT_NOW)
         else:
             yield Result(request=decided, done=True)
 

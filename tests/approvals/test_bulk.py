@@ -6,12 +6,13 @@ import re
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from approvals import services
 from approvals.models import ApprovalRequest, Decision, RequestStatus, Rule, Vote
+from approvals.services import bulk
 from tests.factories import ada, bob, eve, make_user, start
 from tests.test_pages import make_request, signed_in
 
@@ -219,4 +220,24 @@ def test_a_digest_no_database_can_hold_is_a_stale_one() -> None:
     response = signed_in(ada()).post(BULK, posted)
 
     assert response.status_code == 200
+    assert (status_of(first), status_of(second)) == ("pending", "approved")
+
+
+def test_one_that_the_database_refuses_keeps_no_other_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = requests(2)
+    decide = bulk.decide
+
+    def busy(pk: Any, **said: Any) -> ApprovalRequest:
+        if pk == first.pk:
+            raise OperationalError("canceling statement due to lock timeout")
+        return decide(pk, **said)
+
+    monkeypatch.setattr(bulk, "decide", busy)
+
+    response = signed_in(ada()).post(BULK, picked([first, second]))
+
+    assert response.status_code == 200
+    assert bulk.NOT_NOW in response.content.decode()
     assert (status_of(first), status_of(second)) == ("pending", "approved")

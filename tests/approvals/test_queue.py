@@ -234,7 +234,6 @@ def test_a_search_for_what_no_database_can_hold_finds_the_rest() -> None:
     assert "Refund order 1042" in page.content.decode()
 
 
-
 def test_a_search_ends_after_so_many_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
