@@ -24,6 +24,7 @@ from runs.engine import (
     function_tool,
     tool_input_guardrail,
 )
+from runs.engine.state.edits import UNCHECKED, faults_in
 from runs.engine.tools.tool_guardrails import ToolGuardrailFunctionOutput
 
 from .scripted import (
@@ -293,3 +294,41 @@ async def test_a_person_s_words_stand_before_the_output() -> None:
     told_them = support.told()
     assert told_them["c1"].startswith("Changed. ")
     assert told_them["c2"] == "Answered. Paid."
+
+
+# Schemas that are not ours
+
+
+def test_no_address_in_a_schema_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Any] = []
+    monkeypatch.setattr(
+        "urllib.request.urlopen", lambda *given, **_: fetched.append(given)
+    )
+    schema = {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}}
+
+    assert faults_in(schema, {"a": 1}) == {"": UNCHECKED}
+    assert fetched == []
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ({"multipleOf": 0.01}, 10**400),
+        ({"$ref": "#/nowhere"}, 1),
+        ({"type": "nothing we know"}, 1),
+        ({"patternProperties": {"(a+)+$": {}}}, {"a" * 30 + "!": 1}),
+    ],
+)
+def test_what_cannot_be_checked_is_a_fault(part: Any, value: Any) -> None:
+    assert faults_in({"properties": {"a": part}}, {"a": value}) == {"": UNCHECKED}
+
+
+def test_a_pattern_takes_no_longer_than_the_text() -> None:
+    schema = {"properties": {"a": {"pattern": "^(a+)+$"}}}
+
+    assert list(faults_in(schema, {"a": "a" * 50 + "!"})) == ["a"]
+    assert faults_in(schema, {"a": "a" * 50}) == {}
+
+
+def test_a_pattern_only_the_tool_can_read_is_left_to_it() -> None:
+    assert faults_in({"properties": {"a": {"pattern": "(?=b)b"}}}, {"a": "x"}) == {}

@@ -1,12 +1,19 @@
-"""Arguments a person puts in the place of those the model wrote."""
+"""Arguments a person puts in the place of those the model wrote.
+
+A schema may be a stranger's, as an MCP server's is: checking against it fetches
+nothing, and takes no longer than the text is.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
+from referencing import Registry
 
 from ..calls import Call, CallKind
 from ..digest import JSONObject, MalformedArguments, parse_arguments
@@ -14,6 +21,8 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..tools.tool import FunctionTool
+
+UNCHECKED = "its schema cannot be checked here; approve or reject it as it is"
 
 
 def checked_arguments(
@@ -40,8 +49,7 @@ def checked_arguments(
 
 def fault_in(schema: JSONObject, arguments: JSONObject) -> str | None:
     """Return the first thing wrong with `arguments` by their JSON schema, or None."""
-    faults = jsonschema.Draft202012Validator(schema).iter_errors(arguments)
-    for fault in faults:
+    for fault in _faults(schema, arguments):
         place = ".".join(map(str, fault.absolute_path))
         return f"{place}: {fault.message}" if place else fault.message
     return None
@@ -50,12 +58,48 @@ def fault_in(schema: JSONObject, arguments: JSONObject) -> str | None:
 def faults_in(schema: JSONObject, arguments: JSONObject) -> dict[str, str]:
     """Return what is wrong with each argument by its name; `""` for the whole."""
     found: dict[str, str] = {}
-    for fault in jsonschema.Draft202012Validator(schema).iter_errors(arguments):
+    for fault in _faults(schema, arguments):
         path = list(fault.absolute_path)
         inside = ".".join(map(str, path[1:]))
         told = f"{inside}: {fault.message}" if inside else fault.message
         found.setdefault(str(path[0]) if path else "", told)
     return found
+
+
+def _faults(schema: JSONObject, arguments: JSONObject) -> Iterator[Any]:
+    """Yield what is wrong; UNCHECKED where the schema cannot be read as it should."""
+    try:
+        if '"patternProperties"' in json.dumps(schema):
+            raise ValueError("Its patterns would be searched for without a bound.")
+        # A registry of its own: the default one fetches what a schema refers to.
+        yield from _Checker(schema, registry=Registry()).iter_errors(arguments)
+    except Exception:
+        yield jsonschema.ValidationError(UNCHECKED)
+
+
+def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Any]:
+    """Check a pattern in time that is linear in the text, which `re` cannot promise."""
+    matcher = _matcher(pattern)
+    if matcher is None or not isinstance(instance, str):
+        return
+    try:
+        matcher.validate_python(instance)
+    except ValidationError:
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> SchemaValidator | None:
+    """Return what looks for `pattern`; None for one that only the tool can read."""
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except SchemaError:
+        return None
+
+
+_Checker = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator, {"pattern": _pattern}
+)
 
 
 def schema_of(tool: FunctionTool | None) -> JSONObject:
