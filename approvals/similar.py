@@ -34,6 +34,8 @@ ARGUMENTS = 40
 CELL_CHARS = 120
 FAR = 6
 """A number this many times the usual distance from the median stands out."""
+DIGITS = 15
+"""A number with more on a side of its point is compared as a text."""
 RARE = 5
 """Of at least so many calls, one with a value of its own stands out."""
 
@@ -234,5 +236,6 @@ def _number(text: str) -> Decimal | None:
         number = Decimal(text)
     except InvalidOperation:
         return None
-    # Beyond this it is no amount, and arithmetic on it has no bound.
-    return number if number.is_finite() and abs(number) < 10**15 else None
+    # Beyond this it is no amount, and arithmetic and texts of it have no bound.
+    is_amount = number.is_finite() and abs(number.adjusted()) < DIGITS
+    return number if is_amount and len(text) < 2 * DIGITS else None

@@ -254,3 +254,13 @@ def test_pages_ask_the_database_as_often_for_many_calls_as_for_one() -> None:
 
     assert counts[1] == counts[2]
     assert counts[0][0] <= counts[1][0]
+
+
+def test_a_tiny_number_makes_no_long_text() -> None:
+    reviewer = ada()
+    for text in ("1e-900000", "1e-900000", "5"):
+        card = make_request(start(), arguments=f'{{"amount_eur": {text}}}')
+
+    table = similar.table(card, reviewer)
+
+    assert all(len(line.cells[0].why_odd) < 100 for line in table.lines)
