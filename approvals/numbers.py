@@ -72,4 +72,6 @@ def _canonical(bare: str) -> str:
         value = Decimal(bare)
     except InvalidOperation:
         return ""
-    return f"{value.normalize():f}" if value.is_finite() and value < 10**30 else ""
+    # Written out, and the text is as long as the number is large or small.
+    is_short = value.is_finite() and abs(value.adjusted()) <= MAX_DIGITS
+    return f"{value.normalize():f}" if is_short else ""

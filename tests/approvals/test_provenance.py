@@ -267,3 +267,8 @@ def test_a_number_has_one_value_for_each_way_to_read_it(
     text: str, values: set[str]
 ) -> None:
     assert numbers.readings(text) == values
+
+
+@pytest.mark.parametrize("text", ["1e-900000", "-1e900000"])
+def test_a_number_written_out_is_not_long(text: str) -> None:
+    assert all(len(value) < 100 for value in numbers.readings(text))
