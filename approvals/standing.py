@@ -171,13 +171,17 @@ def _may_still_say_so(rule: Rule, request: ApprovalRequest) -> bool:
 def _was_denied_before(request: ApprovalRequest) -> bool:
     """The digest names agent, tool, schema and arguments: the same intent.
 
-    What was denied in a run is denied in what was forked from it.
+    What was denied in a run is denied in what was forked from it. Who changed a call
+    has denied it as it was.
     """
-    return Decision.objects.filter(
-        request__run__in=_with_parents(request.run),
-        digest=request.digest,
-        verdict=Verdict.REJECT,
-    ).exists()
+    runs, digest = _with_parents(request.run), request.digest
+    rejected = Decision.objects.filter(
+        request__run__in=runs, digest=digest, verdict=Verdict.REJECT
+    )
+    changed = ApprovalRequest.objects.filter(
+        run__in=runs, edited_by__isnull=False, written__contains=f'"{digest}"'
+    )
+    return rejected.exists() or changed.exists()
 
 
 def _with_parents(run: Run) -> list[UUID]:
@@ -190,7 +194,9 @@ def _with_parents(run: Run) -> list[UUID]:
 
 
 def _was_undone_before(request: ApprovalRequest) -> bool:
-    """A verdict a person took back is not given again by a Rule."""
+    """A verdict a person took back is not given again by a Rule, nor in a fork."""
     return ApprovalRequest.objects.filter(
-        run=request.run, digest=request.digest, status=RequestStatus.UNDONE
+        run__in=_with_parents(request.run),
+        digest=request.digest,
+        status=RequestStatus.UNDONE,
     ).exists()

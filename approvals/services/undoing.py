@@ -13,23 +13,31 @@ from runs.transactions import write
 
 from .. import notices, policies
 from ..errors import DecisionError, NotAllowed, NotUndoable
-from ..models import ApprovalRequest, RequestStatus, Rule, Verdict
+from ..models import ApprovalRequest, Decision, RequestStatus, Rule, Verdict
 from .rules import end_rule
 from .telling import announce, announce_new, locked, record
 
 WITH_ITS_VERDICT = "The verdict it was made with was undone."
 
 
-@write
 def undo(request_id: UUID, *, by: User) -> ApprovalRequest:
     """Take back the verdict on a request while it is held; return the one that follows.
 
     The call is asked about anew, under a request of the next revision. A Rule made
     with the verdict goes with it, and so does what that Rule has decided and is still
-    held. A claim and an undo both lock the run: whichever comes first stands.
+    held: of this run in the same commit, of each other run in one of its own. A claim
+    and an undo both lock the run: whichever comes first stands.
 
     Raises NotAllowed, NotUndoable; ApprovalRequest.DoesNotExist.
     """
+    again = _undo(request_id, by)
+    for pk in _decided_elsewhere(request_id):
+        _undo_elsewhere(pk, by)
+    return again
+
+
+@write
+def _undo(request_id: UUID, by: User) -> ApprovalRequest:
     request = locked(request_id)
     now = timezone.now()
     undoable = policies.undoable_by(by, request, now)
@@ -39,6 +47,25 @@ def undo(request_id: UUID, *, by: User) -> ApprovalRequest:
     for rule in request.decision.made_rules.filter(revoked_at=None):
         _revoke(rule, request, by, now)
     return again
+
+
+def _decided_elsewhere(request_id: UUID) -> list[UUID]:
+    """Return what a Rule made with the request's verdict decided in other runs."""
+    made = Decision.objects.filter(
+        rule__made_with__request=request_id,
+        rule__revoke_reason=WITH_ITS_VERDICT,
+        release_at__gt=timezone.now(),
+    ).exclude(request__run__requests=request_id)
+    return list(made.order_by("pk").values_list("request_id", flat=True))
+
+
+@write
+def _undo_elsewhere(request_id: UUID, by: User) -> None:
+    """Undo what a Rule decided that is no more; two runs are never locked at once."""
+    request = locked(request_id)
+    now = timezone.now()
+    if policies.held(request, now).update(status=RequestStatus.UNDONE, updated_at=now):
+        _take_back(request, by)
 
 
 def _why_not_undone(request: ApprovalRequest, by: User, now: datetime) -> DecisionError:

@@ -34,7 +34,7 @@ from runs.gate import gate
 from runs.models import ToolExecution
 from runs.services import steps
 from tests.factories import ada, bob, eve, make_user, pending, say
-from tests.runs.test_steps import lose
+from tests.runs.test_steps import append, lose
 
 from .edits import ARGUMENTS, LESS, WHY, asked, editable, edited
 
@@ -434,3 +434,20 @@ def _held(request: ApprovalRequest) -> Any:
     from approvals.wording import told
 
     return told(request.decision)
+
+
+def test_no_rule_runs_the_call_as_it_was_before_a_person_changed_it() -> None:
+    run, lease, request = asked()
+    reviewer = ada()
+    edited(request, reviewer)
+    other = editable('{"order_id": "7", "amount_eur": 1}', key="c2", call_id="c2")
+    append(run, lease, [other])
+    say("approve", pending(run)[0], reviewer, always=True)
+
+    again = [
+        editable(key="c3", call_id="c3"),
+        editable(LESS, key="c4", call_id="c4"),
+    ]
+    append(run, lease, again)
+
+    assert [it.call_key for it in pending(run)] == ["c3"]

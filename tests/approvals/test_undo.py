@@ -26,6 +26,7 @@ from approvals.services import (
     deny_orphans,
     undo,
 )
+from approvals.terms import Terms
 from runs.engine import Call, ClaimRefused, ClaimStatus, Review
 from runs.models import Run, RunStatus, ToolExecution
 from runs.services import lease as leases
@@ -499,3 +500,37 @@ def test_a_rule_gives_no_verdict_by_undo() -> None:
         )
 
     assert pending(run) == [again]
+
+
+def test_undoing_always_undoes_what_the_rule_decided_in_other_runs() -> None:
+    _, _, request = proposed(held_call())
+    reviewer = ada()
+    say("approve", request, reviewer, always=Terms(scope=Rule.Scope.AGENT))
+    other, lease = held_run()
+    append(other, lease, [held_call()])
+    second = covered(other).get()
+    assert second.status == RequestStatus.APPROVED
+
+    undo(request.pk, by=reviewer)
+
+    second.refresh_from_db()
+    assert second.status == RequestStatus.UNDONE
+    assert [(it.call_key, it.revision) for it in pending(other)] == [("c1", 2)]
+    assert audit.broken_link(other.pk) is None
+    with pytest.raises(ClaimRefused):
+        steps.claim_call(lease, held_call())
+
+
+def test_what_was_undone_is_not_decided_by_a_rule_in_a_fork() -> None:
+    run, _, request = proposed(held_call())
+    say("approve", request, ada(), always=Terms(scope=Rule.Scope.AGENT))
+    other, lease = held_run()
+    append(other, lease, [held_call()])
+    undo(covered(other).get().pk, by=carl())
+    assert Rule.objects.get().revoked_at is None
+    fork, lease = held_run()
+    Run.objects.filter(pk=fork.pk).update(parent=other)
+
+    append(fork, lease, [held_call()])
+
+    assert [it.call_key for it in pending(fork)] == ["c1"]
