@@ -522,7 +522,7 @@ def test_undoing_always_undoes_what_the_rule_decided_in_other_runs() -> None:
 
 
 def test_what_was_undone_is_not_decided_by_a_rule_in_a_fork() -> None:
-    run, _, request = proposed(held_call())
+    _, _, request = proposed(held_call())
     say("approve", request, ada(), always=Terms(scope=Rule.Scope.AGENT))
     other, lease = held_run()
     append(other, lease, [held_call()])
