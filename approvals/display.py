@@ -62,7 +62,7 @@ class Arguments:
         return bool(self.hidden_rows) or any(row.hidden_chars for row in self.rows)
 
 
-def arguments(text: str) -> Arguments:
+def arguments(text: str, *, most_rows: int = MAX_ROWS) -> Arguments:
     """Return what to show of a call's arguments; `text` is as the model wrote it."""
     try:
         parse_arguments(text)
@@ -75,7 +75,7 @@ def arguments(text: str) -> Arguments:
             total_chars=len(text),
         )
     value = _spelled(text)
-    rows = _rows(islice(_leaves(value), MAX_ROWS))
+    rows = _rows(islice(_leaves(value), most_rows))
     return Arguments(
         rows=rows,
         hidden_rows=_count_leaves(value) - len(rows),

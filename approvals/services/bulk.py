@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 MOST = 100
 """So many are decided at once, at most: people must be able to read them."""
 ALONE = "It asks for more than a yes or no; decide it on its own page."
+TOO_LONG = "It is too long to be approved here; open it, or reject it."
 NOT_NOW = "The database was busy; open it to see whether it is decided."
 UNSEEN = "Its display warnings were not acknowledged."
 
@@ -30,6 +31,8 @@ class Choice:
     digest_seen: str
     acknowledged: bool
     """The person said that they have seen its display warnings."""
+    is_whole: bool = True
+    """They were shown all of its arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ def _results(
 ) -> Iterator[Result]:
     for choice in choices:
         request = choice.request
-        problem = why_alone(request) or _unseen(choice, verdict)
+        problem = why_alone(request) or _why_not_approved(choice, verdict)
         if problem:
             yield Result(request=request, done=False, problem=problem)
             continue
@@ -91,6 +94,10 @@ def _results(
             yield Result(request=decided, done=True)
 
 
-def _unseen(choice: Choice, verdict: Verdict) -> str | None:
-    unseen = choice.request.warnings and not choice.acknowledged
-    return UNSEEN if verdict == Verdict.APPROVE and unseen else None
+def _why_not_approved(choice: Choice, verdict: Verdict) -> str | None:
+    """Return why nobody approves it here, if they wanted to; to reject takes less."""
+    if verdict != Verdict.APPROVE:
+        return None
+    if not choice.is_whole:
+        return TOO_LONG
+    return UNSEEN if choice.request.warnings and not choice.acknowledged else None

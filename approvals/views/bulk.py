@@ -19,6 +19,8 @@ from ..forms import REASON_CHARS
 from ..models import ApprovalRequest, Verdict
 from ..services.bulk import MOST, Choice, why_alone
 
+MOST_ROWS = 40
+"""Of one call; a hundred calls are shown at once."""
 VERDICTS = [
     (verdict.value, verdict.label) for verdict in Verdict if verdict != "answer"
 ]
@@ -102,6 +104,7 @@ def _choice(request: PageRequest, card: ApprovalRequest) -> Choice:
         request=card,
         digest_seen=request.POST.get(f"digest-{card.pk}", ""),
         acknowledged=request.POST.get(f"ack-{card.pk}") == "on",
+        is_whole=not _shown(card).is_cut,
     )
 
 
@@ -117,7 +120,7 @@ def _table(
     lines = [
         Line(
             card=card,
-            arguments=display.arguments(_written(card)),
+            arguments=_shown(card),
             why_not=why_alone(card) or why_not[card.pk],
             acknowledged=request.POST.get(f"ack-{card.pk}") == "on",
         )
@@ -131,6 +134,10 @@ def _table(
         **more,
     }
     return render(request, "approvals/bulk.html", context, status=status)
+
+
+def _shown(card: ApprovalRequest) -> display.Arguments:
+    return display.arguments(_written(card), most_rows=MOST_ROWS)
 
 
 def _written(card: ApprovalRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from approvals import services
 from approvals.models import ApprovalRequest, Decision, RequestStatus, Rule, Vote
 from approvals.services import bulk
+from approvals.views import bulk as bulk_page
 from tests.factories import ada, bob, eve, make_user, start
 from tests.test_pages import make_request, signed_in
 
@@ -241,3 +243,23 @@ def test_one_that_the_database_refuses_keeps_no_other_from_it(
     assert response.status_code == 200
     assert bulk.NOT_NOW in response.content.decode()
     assert (status_of(first), status_of(second)) == ("pending", "approved")
+
+
+def test_what_the_table_does_not_show_whole_is_not_approved_in_it() -> None:
+    short, long = requests(2)
+    values = {f"key{n}": n for n in range(bulk_page.MOST_ROWS + 1)}
+    long.call = json.dumps({"arguments": json.dumps(values)})
+    long.save()
+    client = signed_in(ada())
+
+    table = client.get(BULK, {"pick": [short.pk, long.pk]}).content.decode()
+    approved = client.post(BULK, picked([short, long])).content.decode()
+
+    assert table.count("too long to be approved here") == 1
+    assert f"key{bulk_page.MOST_ROWS - 1}<" in table
+    assert f"key{bulk_page.MOST_ROWS}<" not in table
+    assert "1 done, 1 not decided" in heading(approved)
+    assert bulk.TOO_LONG in approved
+    assert (status_of(short), status_of(long)) == ("approved", "pending")
+    client.post(BULK, picked([long], "reject"))
+    assert status_of(long) == "rejected"
