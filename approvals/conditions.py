@@ -271,9 +271,18 @@ def values_of(arguments: str) -> dict[str, Any] | None:
 
 
 def spelled(path: Path) -> str:
-    """Return a path as it is written in the table of arguments."""
-    parts = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in path]
-    return "".join(parts).removeprefix(".")
+    """Return a path as it is written in the table of arguments.
+
+    A name that would read as another path stands in quotes.
+    """
+    return "".join(map(_spelled, path)).removeprefix(".")
+
+
+def _spelled(step: Step) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    is_plain = step and not set(step) & set('.[]"')
+    return f".{step}" if is_plain else f"[{json.dumps(step, ensure_ascii=False)}]"
 
 
 def _all_hold(conditions: tuple[Condition, ...], values: dict[str, Any]) -> bool:

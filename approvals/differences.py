@@ -26,7 +26,7 @@ def differences(before: str, after: str) -> list[Difference]:
     if not old and before.strip() not in ("", "{}"):
         return [Difference(name="all of it", before=before, after=after)]
     return [
-        Difference(name=name, before=_told(old.get(name)), after=_told(new.get(name)))
+        _difference(name, old.get(name), new.get(name))
         for name in {**new, **old}
         if old.get(name) != new.get(name)
     ]
@@ -37,6 +37,13 @@ def edit_of(request: ApprovalRequest) -> list[Difference]:
     if not request.is_edited:
         return []
     return differences(request.written_arguments, request.call_arguments)
+
+
+def _difference(name: str, before: str | None, after: str | None) -> Difference:
+    told, told_now = _told(before), _told(after)
+    if told == told_now:  # a text and a number, say: the JSON tells them apart
+        told, told_now = before, after
+    return Difference(name=name, before=told, after=told_now)
 
 
 def _told(token: str | None) -> str | None:

@@ -17,6 +17,7 @@ from approvals.conditions import (
     covers,
     dump,
     parse,
+    spelled,
     values_of,
 )
 
@@ -241,3 +242,17 @@ def test_what_is_no_condition_is_refused_and_says_where(
 def test_conditions_that_name_a_key_twice_are_refused() -> None:
     with pytest.raises(ConditionsError, match="twice"):
         parse('{"match": "none", "match": "any"}')
+
+
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        (("a.b",), ("a", "b")),
+        (("a[0]",), ("a", 0)),
+        (("a", ""), ("a",)),
+        (('a"].["b',), ("a", "b")),
+    ],
+)
+def test_two_places_are_not_spelled_alike(path: Any, other: Any) -> None:
+    assert spelled(path) != spelled(other)
+    assert spelled(("items", 0, "sku")) == "items[0].sku"

@@ -11,6 +11,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from approvals import audit
+from approvals.differences import differences
 from approvals.models import (
     ApprovalRequest,
     AuditEntry,
@@ -451,3 +452,9 @@ def test_no_rule_runs_the_call_as_it_was_before_a_person_changed_it() -> None:
     append(run, lease, again)
 
     assert [it.call_key for it in pending(run)] == ["c3"]
+
+
+def test_a_changed_type_is_seen_in_the_difference() -> None:
+    [row] = differences('{"amount_eur": "5"}', '{"amount_eur": 5}')
+
+    assert (row.before, row.after) == ('"5"', "5")
