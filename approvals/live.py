@@ -272,8 +272,9 @@ def asked_by(given: dict[str, list[str]]) -> tuple[Asked, datetime | None]:
         since = parse_datetime(given.get("after", [""])[0])
     except ValueError:
         since = None
-    aware = since if since is not None and timezone.is_aware(since) else None
-    return Asked(view=known, search=search), aware
+    # Times are reckoned from it, and years 1 and 9999 have none beyond them.
+    sound = since is not None and timezone.is_aware(since) and 1970 < since.year < 9999
+    return Asked(view=known, search=search), since if sound else None
 
 
 def _newest() -> datetime | None:

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals import queue, services
+from approvals.live import asked_by
 from approvals.models import ApprovalRequest
 from approvals.queue import Arrival, Asked, View
 from tests import servers
@@ -397,3 +398,8 @@ def test_keys_are_listed_on_a_page_of_their_own() -> None:
     html = signed_in(eve()).get("/keys/").content.decode()
 
     assert "<kbd>J</kbd>" in html
+
+
+@pytest.mark.parametrize("after", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_socket_asks_from_no_time_at_the_end_of_the_calendar(after: str) -> None:
+    assert asked_by({"after": [after]})[1] is None
