@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.db import DatabaseError
 from django.utils import timezone
 
 from runs.ids import new_id
@@ -16,6 +18,8 @@ from ..errors import DecisionError, NotAllowed, NotUndoable
 from ..models import ApprovalRequest, Decision, RequestStatus, Rule, Verdict
 from .rules import end_rule
 from .telling import announce, announce_new, locked, record
+
+logger = logging.getLogger(__name__)
 
 WITH_ITS_VERDICT = "The verdict it was made with was undone."
 
@@ -32,7 +36,12 @@ def undo(request_id: UUID, *, by: User) -> ApprovalRequest:
     """
     again = _undo(request_id, by)
     for pk in _decided_elsewhere(request_id):
-        _undo_elsewhere(pk, by)
+        try:
+            _undo_elsewhere(pk, by)
+        except DatabaseError:
+            # What was asked for is done and committed; the other call is still held.
+            extra = {"request_id": str(pk)}
+            logger.exception("What a Rule decided was not undone with it", extra=extra)
     return again
 
 

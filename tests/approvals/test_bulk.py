@@ -229,12 +229,11 @@ def test_one_that_the_database_refuses_keeps_no_other_from_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = requests(2)
-    decide = bulk.decide
 
     def busy(pk: Any, **said: Any) -> ApprovalRequest:
         if pk == first.pk:
             raise OperationalError("canceling statement due to lock timeout")
-        return decide(pk, **said)
+        return services.decide(pk, **said)
 
     monkeypatch.setattr(bulk, "decide", busy)
 
@@ -252,7 +251,7 @@ def test_what_the_table_does_not_show_whole_is_not_approved_in_it() -> None:
     long.save()
     client = signed_in(ada())
 
-    table = client.get(BULK, {"pick": [short.pk, long.pk]}).content.decode()
+    table = client.get(BULK, {"pick": [str(short.pk), str(long.pk)]}).content.decode()
     approved = client.post(BULK, picked([short, long])).content.decode()
 
     assert table.count("too long to be approved here") == 1
