@@ -37,7 +37,9 @@ def undo(request_id: UUID, *, by: User) -> ApprovalRequest:
     again = _undo(request_id, by)
     for pk in _decided_elsewhere(request_id):
         try:
-            _undo_elsewhere(pk, by)
+            _undo(pk, by, made_by_its_rule=True)
+        except DecisionError:
+            continue  # it counts already
         except DatabaseError:
             # What was asked for is done and committed; the other call is still held.
             extra = {"request_id": str(pk)}
@@ -46,10 +48,19 @@ def undo(request_id: UUID, *, by: User) -> ApprovalRequest:
 
 
 @write
-def _undo(request_id: UUID, by: User) -> ApprovalRequest:
+def _undo(
+    request_id: UUID, by: User, *, made_by_its_rule: bool = False
+) -> ApprovalRequest:
+    """Undo one verdict; `by` undoes what a Rule they undo has decided as well.
+
+    Two runs are never locked at once.
+    """
     request = locked(request_id)
     now = timezone.now()
-    undoable = policies.undoable_by(by, request, now)
+    if made_by_its_rule:
+        undoable = policies.held(request, now)
+    else:
+        undoable = policies.undoable_by(by, request, now)
     if not undoable.update(status=RequestStatus.UNDONE, updated_at=now):
         raise _why_not_undone(request, by, now)
     again = _take_back(request, by)
@@ -66,15 +77,6 @@ def _decided_elsewhere(request_id: UUID) -> list[UUID]:
         release_at__gt=timezone.now(),
     ).exclude(request__run__requests=request_id)
     return list(made.order_by("pk").values_list("request_id", flat=True))
-
-
-@write
-def _undo_elsewhere(request_id: UUID, by: User) -> None:
-    """Undo what a Rule decided that is no more; two runs are never locked at once."""
-    request = locked(request_id)
-    now = timezone.now()
-    if policies.held(request, now).update(status=RequestStatus.UNDONE, updated_at=now):
-        _take_back(request, by)
 
 
 def _why_not_undone(request: ApprovalRequest, by: User, now: datetime) -> DecisionError:
