@@ -192,7 +192,7 @@ def does_all_of_its_plan(told: Told) -> Iterator[str]:
         for event, data in told.items("input")
         if not event.frame and (plan := plans.read_plan(data["raw"].get("content")))
     ]
-    if told.run.previous_id is None:
+    if told.run.previous_id is None and told.run.parent_id is None:
         wanted = {key for turn in plans.planned(told_to) for key, _ in turn}
         made = {key for key in calls if "/" not in key}
         if wanted != made:

@@ -19,12 +19,13 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
+from approvals import services as desk
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest, Preferences
-from approvals.services import save_preferences
+from runs import services
 from runs.journal import gated_calls, open_calls
 from runs.loading import load
-from runs.models import RunStatus
+from runs.models import Run, RunStatus
 from runs.services import lease as leases
 from runs.services import saved_states, steps
 from runs.services.prune import prune_states
@@ -323,7 +324,7 @@ def _wants_mail(web: Web) -> None:
     person.email = "ada@example.com"
     person.save(update_fields=["email"])
     person.groups.add(Group.objects.get_or_create(name=agents.LEADS)[0])
-    save_preferences(person, email=True, digest=True)
+    desk.save_preferences(person, email=True, digest=True)
     mine = Preferences.objects.filter(person=person)
     mine.update(mailed_at=None, digest_at=timezone.now())
 
@@ -336,6 +337,48 @@ def escalated_and_mailed(web: Web) -> None:
     escalated = ("after", "approvals.services.escalation.escalate")
     web.until(lambda: kills.watch.seen[escalated], "the escalation")
     web.until(lambda: journal.told("mails"), "a mail that is taken")
+    web.to_rest()
+
+
+@scenario()
+def attended(web: Web) -> None:
+    """What people say of a request besides a verdict: whose it is, and when."""
+    run = web.start([("pay", {"ref": "{}a", "eur": 1})])
+    request = web.until_asked(run, Kind.APPROVAL).pk
+    ada, cyd = (web.person(name) for name in REVIEWERS)
+    desk.look(request, by=ada)
+    desk.claim(request, by=ada)
+    desk.release(request, by=ada)
+    desk.assign(request, to=cyd, by=ada)
+    desk.snooze(request, until=timezone.now() + timedelta(hours=1), by=ada)
+    desk.unsnooze(request, by=ada)
+    desk.look_away(request, by=ada)
+    web.to_rest()
+
+
+@scenario()
+def always_for_a_while(web: Web) -> None:
+    """A Rule decides the next call of its run, and is revoked."""
+    first: Calls = [("pay", {"ref": "{}a", "eur": 1}), ("hold", {"ref": "{}b"})]
+    run = web.start(first, [("pay", {"ref": "{}c", "eur": 2})])
+    rule = web.always(web.until_asked(run, Kind.APPROVAL))
+    ref = f"{web.name}-1b"
+    web.until_begun(ref)
+    desk.revoke_rule(rule.pk, by=web.person(REVIEWERS[0]), reason="Enough.")
+    journal.set_sign(ref)
+    web.to_rest()
+
+
+@scenario()
+def forked(web: Web) -> None:
+    """An operator keeps a search, and goes on from the end of a run elsewhere."""
+    bob = web.person(OPERATOR)
+    view = services.save_view(bob, web.name, "q=sent")
+    services.rename_view(view.pk, f"{web.name}, again", by=bob)
+    services.delete_view(view.pk, by=bob)
+    run = web.start([("send", {"ref": "{}a"})])
+    web.until_status(run, RunStatus.COMPLETED)
+    web.fork(Run.objects.get(pk=run.pk), [("pay", {"ref": "{}b", "eur": 1})])
     web.to_rest()
 
 

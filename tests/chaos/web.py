@@ -25,10 +25,12 @@ from approvals.models import (
     DECIDED_STATUSES,
     ApprovalRequest,
     RequestStatus,
+    Rule,
     Verdict,
 )
 from approvals.policies import is_editable
 from approvals.standing import why_not_always
+from approvals.terms import FOR_THIS_RUN
 from runs import services
 from runs.models import OPEN_STATUSES, Conversation, Run, RunStatus, WebhookSource
 from runs.services import saved_states
@@ -127,6 +129,29 @@ class Web:
         for request in self.pending():
             if not self.is_left(request) and not self.lets_expire(request):
                 self.decide(request)
+
+    def always(self, request: ApprovalRequest) -> Rule:
+        """Approve the request, and all such calls of its run; return the Rule."""
+        name, verdict = REVIEWERS[0], Verdict.APPROVE
+        desk.decide(
+            request.pk,
+            verdict=verdict,
+            by=self.person(name),
+            digest_seen=request.digest,
+            always=FOR_THIS_RUN,
+        )
+        told = {"request": str(request.pk), "verdict": str(verdict), "by": name}
+        journal.tell("acks", what="decide", run=str(request.run_id), **told)
+        return Rule.objects.get(made_with__request=request)
+
+    def fork(self, run: Run, *turns: Calls) -> Run:
+        """Begin a run from the end of another, in a conversation of its own."""
+        text = self.plan(*turns)
+        fork = services.fork_run(
+            run.pk, run.last_seq, by=self.person(OPERATOR), text=text
+        )
+        journal.tell("acks", what="start", run=str(fork.pk), text=text)
+        return fork
 
     def undo(self, request: ApprovalRequest) -> None:
         """Take the verdict on a request back. Raises DecisionError when too late."""
@@ -272,8 +297,8 @@ class Web:
             said: dict[str, Any] = {}
             if verdict == Verdict.ANSWER:
                 said["output"] = OUTPUT
-            elif why_not_always(request) is None:
-                said["always"] = self._chance(request, "always").random() < 0.1
+            elif why_not_always(request) is None and self._says_always(request):
+                said["always"] = FOR_THIS_RUN
             try:
                 after = desk.decide(
                     request.pk,
@@ -288,6 +313,9 @@ class Web:
             journal.tell("acks", what="decide", run=str(request.run_id), **told)
             if not after.is_pending:
                 return
+
+    def _says_always(self, request: ApprovalRequest) -> bool:
+        return self._chance(request, "always").random() < 0.1
 
     def _verdict(self, request: ApprovalRequest) -> Verdict:
         chance = self._chance(request, "verdict").random()
