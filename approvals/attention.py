@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from . import policies
-from .forms_attention import Later
 from .models import ApprovalRequest, Attention, Look, Snooze
 from .models.attention import LOOK
 
@@ -31,10 +30,6 @@ class Bar:
     """Those it may be assigned to."""
     looking: list[str]
     """Others who have it open."""
-
-    @property
-    def times(self) -> list[Later]:
-        return [later for later in Later if later != Later.NOW]
 
 
 def bar(card: ApprovalRequest, user: User) -> Bar:

@@ -8,6 +8,7 @@ from django import template
 from django.template import Context
 
 from .. import attention, policies
+from ..forms_attention import Later
 from ..models import ApprovalRequest
 from ..queue import COUNT_CAP, attention_of, looks_at
 
@@ -21,6 +22,15 @@ def attention_of_card(context: Context) -> attention.Bar | None:
     if card is None or user is None or not policies.may_see_queue(user):
         return None
     return attention.bar(card, user)
+
+
+@register.simple_tag(takes_context=True)
+def times_to_put_off(context: Context) -> list[Later]:
+    """Return how long a reader of the queue may put a request off; else nothing."""
+    user = context.get("user")
+    if user is None or not policies.may_see_queue(user):
+        return []
+    return [later for later in Later if later != Later.NOW]
 
 
 @register.filter
