@@ -720,7 +720,7 @@ def test_templates_hold_nothing_inline(template: Path) -> None:
 
 def test_styles_and_scripts_stay_small() -> None:
     static = Path(settings.BASE_DIR, "static")
-    own = [*static.glob("*.css"), *static.glob("*.js")]
+    own = [*static.rglob("*.css"), *static.rglob("*.js")]
 
     assert sum(path.stat().st_size for path in own) < 60_000
 
