@@ -24,7 +24,8 @@ from . import servers
 from .shop import agents as shop
 
 if servers.ON_POSTGRESQL:
-    collect_ignore = ["engine", "differential", "browser", "chaos", "test_docs.py"]
+    collect_ignore = ["engine", "differential", "browser", "chaos", "checks"]
+    collect_ignore += ["test_docs.py"]
 
 
 def pytest_configure() -> None:
