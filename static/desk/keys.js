@@ -135,13 +135,23 @@
     "?": help,
   };
 
+  // The reason has the focus; a number is a preset while nothing is said or chosen yet.
+  function presetOf(event) {
+    const form = event.target.form;
+    const begun = event.target.value || !form || form.querySelector("[name=preset]:checked");
+    return begun || !/^[1-9]$/.test(event.key) ? null
+      : form.querySelector('.presets [data-key="' + event.key + '"]');
+  }
+
   function send(event) {
     const form = event.target.closest("form");
     const chosen = form && (form.matches("[data-send]") ? form : form.querySelector("[data-send]"));
     if (!chosen) return;
     event.preventDefault();
     const button = chosen.matches("button") ? chosen : form.querySelector("button[name]:not([disabled])");
-    form.requestSubmit(button || undefined);
+    // A click: htmx posts the verdict of the button that was clicked, and of no other.
+    if (button) button.click();
+    else form.requestSubmit();
   }
 
   document.addEventListener("keydown", function (event) {
@@ -151,6 +161,11 @@
     if (event.ctrlKey || event.metaKey || document.body.dataset.keys === "off") return;
     if (target.matches(FIELD)) {
       if (event.key === "Escape") target.blur();
+      const reason = presetOf(event);
+      if (reason) {
+        event.preventDefault();
+        press(reason);
+      }
       return;
     }
     const key = event.key;
