@@ -18,7 +18,7 @@ from tests.browser.site import Site
 T = TypeVar("T")
 Row = sqlite3.Row
 Turn = str | list[tuple[str, dict[str, Any]]]
-DEADLINE_S = 60.0
+DEADLINE_S = 20.0
 TOKEN = "t" * 32
 OPEN = ("queued", "running", "waiting")
 CHECKS = 20
@@ -252,7 +252,7 @@ class Desk:
         return tool, {"to": self.to, **arguments}
 
     def pay(self, eur: int, **more: Any) -> tuple[str, dict[str, Any]]:
-        return self.call("pay", eur=eur, **more)
+        return self.call("pay", eur=eur, **{"note": "", **more})
 
     @property
     def done(self) -> list[tuple[str, dict[str, Any]]]:
