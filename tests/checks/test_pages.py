@@ -185,6 +185,11 @@ class Keyboard:
             words, ignore_case=True
         )
         expect(self.pane).not_to_have_attribute("aria-busy", "true")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until htmx has taken up what it has put into the page."""
+        expect(self.page.locator(".htmx-added, .htmx-settling")).to_have_count(0)
 
     def approve(self) -> None:
         """Press A, and again where the page asks for that."""
@@ -246,6 +251,7 @@ def test_check_19_everything_is_done_by_the_keyboard_alone(
     keys.type("Less.")
     keys.press("Control+Enter")
     expect(keys.pane.get_by_label("What changes").first).to_be_focused()
+    keys.settle()
     keys.approve()
     calls.is_so(99, "approved")
     assert calls.status(102) == "superseded"
@@ -271,8 +277,10 @@ def test_check_19_everything_is_done_by_the_keyboard_alone(
     keys.open("Pay 105")
     keys.press("m")
     expect(keys.pane.locator(".attention")).to_contain_text("You have claimed it")
-    keys.walk_to("Pay 105")
-    keys.press("l", "Enter")
+    keys.settle()
+    keys.press("l")
+    expect(keys.pane.get_by_role("button", name="In 1 hour")).to_be_focused()
+    keys.press("Enter")
     expect(page.locator("#queue .is-put-off")).to_contain_text("Pay 105")
     about = "SELECT * FROM {} WHERE request_id = ?"
     pk = calls.by(105)["id"]
@@ -282,6 +290,7 @@ def test_check_19_everything_is_done_by_the_keyboard_alone(
     keys.open("Post")
     keys.approve()
     keys.expect_outcome("It counts in")
+    keys.settle()
     keys.press("z")
     expect(keys.pane.locator(".card.is-pending")).to_be_visible()
     posts = [r["status"] for r in calls.run.requests() if r["tool"] == "post"]
