@@ -51,7 +51,7 @@
   htmx.config.wsReconnectDelay = (attempt) =>
     Math.min(LONGEST_WAIT_MS, 200 * 2 ** attempt) * (0.5 + Math.random() / 2);
 
-  htmx.createWebSocket = function (url) {
+  htmx.createWebSocket = (url) => {
     const element = socketElement(url);
     const address = new URL(url);
     if (element && element.dataset.run) {
@@ -65,12 +65,12 @@
     return new WebSocket(address);
   };
 
-  document.addEventListener("htmx:wsOpen", function (event) {
+  document.addEventListener("htmx:wsOpen", (event) => {
     refused = 0;
     showConnection(event.target, "open");
   });
 
-  document.addEventListener("htmx:wsClose", function (event) {
+  document.addEventListener("htmx:wsClose", (event) => {
     const code = event.detail.event.code;
     if (code === GONE) {
       location.reload(); // the page leads to the sign-in and back
@@ -88,12 +88,12 @@
     }
   });
 
-  document.addEventListener("htmx:wsBeforeMessage", function () {
+  document.addEventListener("htmx:wsBeforeMessage", () => {
     const view = document.scrollingElement;
     atEnd = view.scrollHeight - view.scrollTop - view.clientHeight < END_PX;
   });
 
-  document.addEventListener("htmx:wsAfterMessage", function (event) {
+  document.addEventListener("htmx:wsAfterMessage", (event) => {
     if (atEnd && event.target.dataset.run) {
       const view = document.scrollingElement;
       view.scrollTop = view.scrollHeight;
@@ -101,7 +101,7 @@
   });
 
   // Rows carry the sequence number of what they show; what is not newer is dropped.
-  document.addEventListener("htmx:oobBeforeSwap", function (event) {
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const { target, fragment } = event.detail;
     const row = fragment.firstElementChild;
     if (row && row.id && row.id === target.id) {

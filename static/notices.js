@@ -3,30 +3,32 @@
 (function () {
   "use strict";
 
+  const byId = (id) => document.getElementById(id);
+
   function say(text) {
-    var place = document.getElementById("notices");
+    const place = byId("notices");
     if (!place) return;
-    var line = document.createElement("p");
+    const line = document.createElement("p");
     line.className = "notice error";
     line.textContent = text;
     place.replaceChildren(line);
   }
 
-  document.addEventListener("htmx:responseError", function (event) {
-    var status = event.detail.xhr.status;
+  document.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
     if (status === 403) say("Nothing was done: your account may not do that. Load the page again.");
     else if (status === 404) say("Nothing was done: this is gone, or your account may not see it.");
     else say("The server answered with an error (" + status + "). Load the page again to see how things stand.");
   });
-  document.addEventListener("htmx:sendError", function () {
+  document.addEventListener("htmx:sendError", () => {
     say("The server cannot be reached. Nothing was sent; try again in a moment.");
   });
 
-  document.addEventListener("htmx:afterRequest", function (event) {
-    var said = event.detail.xhr.getResponseHeader("Placet-Announce");
-    var pending = event.detail.xhr.getResponseHeader("Placet-Pending");
-    var count = document.getElementById("pending-count");
-    if (said) document.getElementById("announcer").textContent = decodeURIComponent(said);
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const said = event.detail.xhr.getResponseHeader("Placet-Announce");
+    const pending = event.detail.xhr.getResponseHeader("Placet-Pending");
+    const count = byId("pending-count");
+    if (said) byId("announcer").textContent = decodeURIComponent(said);
     if (pending !== null && count) {
       count.firstChild.data = pending;
       count.hidden = pending === "0";
@@ -34,61 +36,61 @@
   });
 
   // A button that is disabled while its form is under way loses the focus at once.
-  var asked = null;
-  document.addEventListener("htmx:beforeRequest", function (event) {
+  let asked = null;
+  document.addEventListener("htmx:beforeRequest", (event) => {
     asked = event.detail.elt.closest(".block");
   });
-  document.addEventListener("focusin", function () { asked = null; });
+  document.addEventListener("focusin", () => { asked = null; });
 
-  var kept = null;
-  document.addEventListener("htmx:wsBeforeMessage", function () {
-    var active = document.activeElement;
-    var typed = Array.from(document.querySelectorAll(".block textarea")).filter(function (area) {
+  let kept = null;
+  document.addEventListener("htmx:wsBeforeMessage", () => {
+    const active = document.activeElement;
+    const typed = Array.from(document.querySelectorAll(".block textarea")).filter((area) => {
       return area.value !== area.defaultValue;
     });
     kept = {
       id: active.id,
       block: active.closest(".block") || asked,
-      texts: typed.map(function (area) { return [area.id, area.value]; }),
+      texts: typed.map((area) => { return [area.id, area.value]; }),
     };
   });
-  document.addEventListener("htmx:wsAfterMessage", function () {
-    kept.texts.forEach(function (pair) {
-      var area = document.getElementById(pair[0]);
+  document.addEventListener("htmx:wsAfterMessage", () => {
+    kept.texts.forEach((pair) => {
+      const area = byId(pair[0]);
       if (!area || area.value === pair[1]) return;
       area.value = pair[1];
       area.closest("details").open = true;
     });
     if (!kept.block || document.activeElement !== document.body) return;
-    var place = document.getElementById(kept.id) || document.getElementById(kept.block.id);
+    const place = byId(kept.id) || byId(kept.block.id);
     if (!place) return;
     if (place.tabIndex < 0) place.tabIndex = -1;
     place.focus({ preventScroll: true });
   });
 
-  var units = [[86400, "d"], [3600, "h"], [60, "min"]];
+  const units = [[86400, "d"], [3600, "h"], [60, "min"]];
 
   function relative(then, now) {
-    var seconds = (now - then) / 1000;
-    for (var i = 0; i < units.length; i++) {
+    const seconds = (now - then) / 1000;
+    for (let i = 0; i < units.length; i++) {
       if (Math.abs(seconds) >= units[i][0]) {
-        var count = Math.floor(Math.abs(seconds) / units[i][0]) + " " + units[i][1];
+        const count = Math.floor(Math.abs(seconds) / units[i][0]) + " " + units[i][1];
         return seconds > 0 ? count + " ago" : "in " + count;
       }
     }
     return seconds >= -5 ? "just now" : "in under a minute";
   }
 
-  setInterval(function () {
-    document.querySelectorAll("time[data-ago]").forEach(function (time) {
-      var text = relative(Date.parse(time.dateTime), Date.now());
+  setInterval(() => {
+    document.querySelectorAll("time[data-ago]").forEach((time) => {
+      const text = relative(Date.parse(time.dateTime), Date.now());
       if (time.textContent !== text) time.textContent = text;
     });
   }, 20000);
 
-  setInterval(function () {
-    document.querySelectorAll("time[data-left]").forEach(function (time) {
-      var seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
+  setInterval(() => {
+    document.querySelectorAll("time[data-left]").forEach((time) => {
+      const seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
       if (seconds < 60) time.textContent = Math.max(0, Math.ceil(seconds)) + " s";
     });
   }, 1000);

@@ -718,9 +718,6 @@ def test_templates_hold_nothing_inline(template: Path) -> None:
     assert not re.search(r"\|safe\b|autoescape", text)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="They have grown to 79 kB; take this away with the 19 kB."
-)
 def test_styles_and_scripts_stay_small() -> None:
     static = Path(settings.BASE_DIR, "static")
     own = [*static.rglob("*.css"), *static.rglob("*.js")]

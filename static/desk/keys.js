@@ -3,6 +3,8 @@
 (function () {
   "use strict";
 
+  const byId = (id) => document.getElementById(id);
+
   const PLACES = { q: "/", h: "/history/", c: "/conversations/", o: "/ops/" };
   const AGAIN_MS = 5000;
   const FIELD = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
@@ -11,18 +13,18 @@
   let armed = null;
 
   const shows = (element) => element.getClientRects().length > 0;
-  const say = (text) => { document.getElementById("announcer").textContent = text; };
+  const say = (text) => { byId("announcer").textContent = text; };
   const all = (query, inside) => [...(inside || document).querySelectorAll(query)].filter(shows);
   const rowAt = () => document.activeElement.closest("#queue > .row");
   const cards = () => all(".card.is-pending");
   const items = () => {
     const rows = all("#queue > .row:not(.is-over)");
-    return document.getElementById("pane") ? rows : cards();
+    return byId("pane") ? rows : cards();
   };
 
   // Where a verb acts: never on a call that the person is not at.
   function place() {
-    const pane = document.getElementById("pane");
+    const pane = byId("pane");
     if (pane) {
       const row = rowAt();
       const open = pane.querySelector("[id^=card-]");
@@ -37,7 +39,7 @@
     const at = place();
     const inside = at ? all(query, at) : [];
     // What was just decided is still there to undo, though the focus has gone on.
-    const pane = document.getElementById("pane");
+    const pane = byId("pane");
     const decided = key === "z" && pane ? all(query, pane) : [];
     return inside[0] || decided.find((element) => element.closest(".card:not(.is-pending)")) ||
       all(query).find((element) => !element.closest(OWNED));
@@ -76,7 +78,7 @@
       return element.select && element.select();
     }
     if (element.disabled) {
-      const why = document.getElementById(element.getAttribute("aria-describedby"));
+      const why = byId(element.getAttribute("aria-describedby"));
       return say(why ? why.textContent : "That is not possible here.");
     }
     element.classList.add("pressed");
@@ -102,7 +104,7 @@
   }
 
   async function help() {
-    let dialog = document.getElementById("keys-help");
+    let dialog = byId("keys-help");
     if (!dialog) {
       dialog = document.createElement("dialog");
       dialog.id = "keys-help";
@@ -154,7 +156,7 @@
     else form.requestSubmit();
   }
 
-  document.addEventListener("keydown", function (event) {
+  document.addEventListener("keydown", (event) => {
     const target = event.target;
     if (event.isComposing || event.altKey || document.querySelector("dialog[open]")) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) return send(event);

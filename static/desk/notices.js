@@ -39,7 +39,7 @@
     const many = arrived.length > 1;
     const text = many ? arrived.length + " calls came; " + count + " wait for you" : arrived[0].line;
     const shown = new Notification(many ? "Calls wait for you" : "A call waits for you", { body: text, tag: "placet" });
-    shown.onclick = function () {
+    shown.onclick = () => {
       window.focus();
       shown.close();
       location.assign(many ? "/" : "/requests/" + arrived[0].id + "/");

@@ -3,6 +3,8 @@
 (function () {
   "use strict";
 
+  const byId = (id) => document.getElementById(id);
+
   const LOOK_MS = 12000;
   const wide = matchMedia("(min-width: 1320px)");
   let looked = null;
@@ -32,14 +34,14 @@
 
   const desk = document.querySelector("[data-queue]");
   if (!desk) return;
-  const pane = document.getElementById("pane");
-  const pill = document.getElementById("arrived");
+  const pane = byId("pane");
+  const pill = byId("arrived");
   const arrived = new Set();
   let lastPicked = null;
   let lastAt = "";
   let waking = 0;
 
-  const list = () => document.getElementById("queue-list");
+  const list = () => byId("queue-list");
   const rowOf = (pk) => pk && list().querySelector('[data-pk="' + CSS.escape(pk) + '"]');
   const pending = () => [...list().querySelectorAll("#queue > .row:not(.is-over):not(.is-put-off)")];
   const openPk = () => {
@@ -63,7 +65,7 @@
   }
 
   function showPicked() {
-    const place = document.getElementById("picked");
+    const place = byId("picked");
     const count = boxes().filter((box) => box.checked).length;
     if (place) place.textContent = count ? count + " selected" : "";
   }
@@ -105,17 +107,17 @@
     const card = pane.querySelector(".card.is-pending");
     const typing = pane.querySelector("details[open]") || pane.querySelector(".htmx-request");
     if (pk !== openPk() || typing) return;
-    const bar = document.getElementById("attention-" + pk);
+    const bar = byId("attention-" + pk);
     if (row.matches(".is-over") && card) open(row);
     else if (bar && card) htmx.ajax("GET", bar.dataset.look.replace("/look/", "/attention/"), { target: bar, swap: "outerHTML" });
   }
 
-  document.addEventListener("htmx:wsAfterMessage", function () {
-    const news = document.getElementById("news");
+  document.addEventListener("htmx:wsAfterMessage", () => {
+    const news = byId("news");
     const fresh = new Set((news.dataset.new || "").split(" "));
     const rows = [...news.children];
     if ("whole" in news.dataset) arrived.add("many");
-    rows.forEach(function (row) {
+    rows.forEach((row) => {
       const shown = rowOf(row.dataset.pk);
       if (shown) put(row, shown);
       else if (fresh.has(row.dataset.pk)) arrived.add(row.dataset.pk);
@@ -165,12 +167,12 @@
 
   const pathOf = (event) => (event.detail.requestConfig || event.detail.pathInfo || {}).path || "";
 
-  document.addEventListener("htmx:beforeRequest", function (event) {
+  document.addEventListener("htmx:beforeRequest", (event) => {
     const row = /\/decide\/$/.test(pathOf(event)) && rowOf(openPk());
     if (row) row.classList.add("is-sent");
   });
 
-  document.addEventListener("htmx:afterSettle", function (event) {
+  document.addEventListener("htmx:afterSettle", (event) => {
     if (!pane.contains(event.target) || !event.detail.xhr) return;
     const [, pk, verb] = pathOf(event).match(/\/requests\/([^/]+)\/(decide|later)\/$/) || [];
     const row = pk && rowOf(pk);
@@ -184,7 +186,7 @@
     list().querySelectorAll(".is-sent").forEach((row) => row.classList.remove("is-sent"));
   });
 
-  desk.addEventListener("click", function (event) {
+  desk.addEventListener("click", (event) => {
     const link = event.target.closest("#queue .summary");
     const plain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
     if (!link || !plain || !wide.matches) return;
@@ -194,12 +196,12 @@
   });
 
   let following = 0;
-  document.addEventListener("desk:moved", function (event) {
+  document.addEventListener("desk:moved", (event) => {
     clearTimeout(following);
     if (wide.matches && openPk()) following = setTimeout(() => open(event.detail), 120);
   });
 
-  document.addEventListener("desk:pick", function (event) {
+  document.addEventListener("desk:pick", (event) => {
     const box = event.detail && event.detail.querySelector("[name=pick]");
     if (!box) return;
     box.checked = !box.checked;
@@ -207,7 +209,7 @@
     showPicked();
   });
 
-  document.addEventListener("desk:pick-to", function (event) {
+  document.addEventListener("desk:pick-to", (event) => {
     if (!event.detail) return;
     const all = boxes().map((box) => box.value);
     const ends = [all.indexOf(lastPicked), all.indexOf(event.detail.dataset.pk)].sort((a, b) => a - b);
@@ -216,14 +218,14 @@
   });
 
   desk.addEventListener("change", showPicked);
-  desk.addEventListener("focusin", function (event) {
+  desk.addEventListener("focusin", (event) => {
     const row = event.target.closest("#queue > .row");
     if (row) lastAt = row.dataset.pk;
   });
   pill.addEventListener("click", renew);
 
   function wakeInTime() {
-    const at = document.getElementById("views").dataset.wakes;
+    const at = byId("views").dataset.wakes;
     clearTimeout(waking);
     if (!at) return;
     const wait = Math.max(0, Date.parse(at) - Date.now()) + 500;

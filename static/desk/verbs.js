@@ -13,7 +13,7 @@
   // A toggle does not bubble.
   document.addEventListener(
     "toggle",
-    function (event) {
+    (event) => {
       const verb = event.target;
       if (!verb.matches("details.verb") || !verb.open) {
         return;
@@ -26,14 +26,14 @@
     true
   );
 
-  document.addEventListener("change", function (event) {
+  document.addEventListener("change", (event) => {
     const verb = event.target.closest("details.verb");
     if (event.target.name === "preset" && verb) {
       verb.open ? focusFirst(verb) : (verb.open = true);
     }
   });
 
-  document.addEventListener("htmx:afterSettle", function (event) {
+  document.addEventListener("htmx:afterSettle", (event) => {
     if (event.target.matches && event.target.matches(".card.edit")) {
       focusFirst(event.target);
     }
