@@ -96,6 +96,7 @@
     const box = shown.querySelector("[name=pick]");
     const next = row.querySelector("[name=pick]");
     if (box && next) next.checked = box.checked;
+    row.classList.toggle("is-put-off", shown.matches(".is-put-off"));
     shown.replaceWith(row);
     if (!active) return;
     const same = active.name === "pick" && next ? next : row.querySelector(".summary");
@@ -109,7 +110,7 @@
     if (pk !== openPk() || typing) return;
     const bar = byId("attention-" + pk);
     if (row.matches(".is-over") && card) open(row);
-    else if (bar && card) htmx.ajax("GET", bar.dataset.look.replace("/look/", "/attention/"), { target: bar, swap: "outerHTML" });
+    else if (bar && card) htmx.ajax("GET", bar.dataset.look.replace("/look/", "/attention/"), { source: bar, target: bar, swap: "outerHTML" });
   }
 
   document.addEventListener("htmx:wsAfterMessage", () => {
