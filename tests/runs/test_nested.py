@@ -462,6 +462,7 @@ def drives(call: Any) -> Any:
     return words("driven") if "output" in call.input[-1] else [refund("2")]
 
 
+@pytest.mark.sqlite  # on PostgreSQL the harness of kills does so, with real ones
 @pytest.mark.parametrize("before", [True, False])
 async def test_killed_at_any_step_of_a_nested_run_nothing_is_lost_or_twice(
     executor: Executor,
