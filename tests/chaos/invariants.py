@@ -361,12 +361,18 @@ def edits_are_kept_apart(told: Told) -> Iterator[str]:
         key = request.call_key
         if not request.is_edited or told.is_pruned:
             continue
+        # Under changed code, say, the model's own call is asked about again.
+        stands = all(
+            other.revision <= request.revision
+            for other in told.requests
+            if other.call_key == key
+        )
         if calls[key]["raw"]["arguments"] != request.written_arguments:
             yield f"{key} was edited, and the log has another call"
         said = str(outputs.get(key, {}).get("raw", {}).get("output", ""))
         ran = told.executions.get(key)
         done = ran is not None and ran.status == ToolExecution.Status.SUCCEEDED
-        if done and key in outputs and not _tells_of_a_person(said):
+        if stands and done and key in outputs and not _tells_of_a_person(said):
             yield f"{key} was edited, and the model is told {said!r}"
 
 
