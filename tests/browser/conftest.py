@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.fake_openai import FakeOpenAI, Script
 
@@ -107,3 +114,13 @@ def sign_in(site: Site, browsers: tuple[Browser, Browser]) -> Iterator[SignIn]:
     yield sign
     for context in contexts:
         context.close()
+
+
+def arrives(page: Page, row: Locator) -> None:
+    """Wait until the queue shows the row: at once, or behind what is said to be new."""
+    new = page.locator("#arrived:visible")
+    while not row.is_visible():
+        expect(row.or_(new).first).to_be_visible(timeout=PATIENCE_MS)
+        if not row.is_visible():
+            new.click()
+            expect(new).to_have_count(0)

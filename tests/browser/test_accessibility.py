@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.fake_openai import calls, text
 
-from .conftest import Model, SignIn
+from .conftest import Model, SignIn, arrives
 from .site import Site
 from .test_main_job import open_request, refund, start
 
@@ -186,6 +186,7 @@ def test_hostile_arguments_are_inert_and_flagged(
     start(bob, "Write to a@b.example.")
     ada.goto("/")
     row = ada.locator("#queue > li", has_text="a@b.example").first
+    arrives(ada, row)
     expect(row).to_contain_text("warning")
     row.get_by_role("link").first.click()
 
@@ -221,9 +222,9 @@ def test_a_megabyte_of_arguments_leaves_the_page_fast(
     ada, bob = sign_in("ada"), sign_in("bob")
     start(bob, "Write a long letter.")
     ada.goto("/")
-    ada.locator("#queue > li", has_text="m@b.example").first.get_by_role(
-        "link"
-    ).first.click()
+    row = ada.locator("#queue > li", has_text="m@b.example").first
+    arrives(ada, row)
+    row.get_by_role("link").first.click()
     expect(ada.get_by_role("heading", level=1)).to_be_visible()
 
     size = len(ada.content())

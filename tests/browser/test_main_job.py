@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.fake_openai import Reply, calls, error, text
 
-from .conftest import PATIENCE_MS, Model, SignIn
+from .conftest import PATIENCE_MS, Model, SignIn, arrives
 from .site import Site
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -45,7 +45,9 @@ def assert_unreloaded(page: Page) -> None:
 
 def open_request(page: Page, order: str) -> None:
     """Wait until the queue shows the request, and open it."""
-    page.locator("#queue").get_by_role("link", name=f"order {order}").first.click()
+    row = page.locator("#queue").get_by_role("link", name=f"order {order}").first
+    arrives(page, row)
+    row.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(order)
 
 
@@ -67,8 +69,7 @@ def test_bob_asks_ada_approves_and_bob_sees_the_end(
 
     start(bob, "Refund order 1042, please.")
     mark(bob)
-    row = ada.locator("#queue").get_by_role("link", name="order 1042").first
-    expect(row).to_be_visible()
+    arrives(ada, ada.locator("#queue").get_by_role("link", name="order 1042").first)
     expect(bob.locator(".timeline")).to_contain_text("You started this run")
     expect(bob.get_by_role("button", name="Approve", exact=True)).to_be_disabled()
     assert_unreloaded(ada)
@@ -131,8 +132,7 @@ def test_a_server_killed_while_the_request_waits_goes_on_after_a_start(
     ada.goto("/")
     start(bob, "Refund order 1043, please.")
     mark(bob)
-    row = ada.locator("#queue").get_by_role("link", name="order 1043").first
-    expect(row).to_be_visible()
+    arrives(ada, ada.locator("#queue").get_by_role("link", name="order 1043").first)
 
     site.kill()
     expect(bob.locator(".reconnecting").first).to_contain_text("Reconnecting")
@@ -206,7 +206,7 @@ def test_a_decided_row_greys_out_on_another_screen(
     mark(watching)
     start(bob, "Refund order 1045.")
     row = watching.locator("#queue > li", has_text="order 1045").first
-    expect(row).to_be_visible()
+    arrives(watching, row)
 
     deciding.goto("/")
     open_request(deciding, "1045")
