@@ -35,7 +35,6 @@ COLUMNS = (
     "decision",
     "digest",
 )
-_STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  wide ones count as well
 
 
 def rows(lines: Iterable[Line]) -> Iterator[str]:
@@ -45,16 +44,9 @@ def rows(lines: Iterable[Line]) -> Iterator[str]:
     buffer.write(MARK)
     writer.writerow(COLUMNS)
     for line in lines:
-        writer.writerow([cell(value) for value in _values(line)])
+        writer.writerow([inert.csv_cell(value) for value in _values(line)])
         yield _taken(buffer)
     yield _taken(buffer)
-
-
-def cell(text: str) -> str:
-    """Return `text` as a cell that no spreadsheet takes for a formula."""
-    plain = inert.plain(text)
-    is_formula = plain.lstrip(" \u00a0").startswith(_STARTS_A_FORMULA)
-    return f"'{plain}" if is_formula else plain
 
 
 def _taken(buffer: StringIO) -> str:

@@ -214,7 +214,10 @@ _REFUSING = Update(partial(_vote, approves=False))
 def _may_without_right(
     request: ApprovalRequest, verdict: Verdict, by: User | Rule
 ) -> bool:
-    """Say whether a Rule may decide the request, or an admin may clean it up."""
+    """Say whether an admin may clean the request up, or a Rule may decide it.
+
+    A Rule's use is counted with that.
+    """
     if isinstance(by, User):
         cleans_up = by.is_active and by.has_perm(CLEAN_UP)
         return verdict == Verdict.REJECT and cleans_up

@@ -35,7 +35,7 @@ COUNT_CAP = 1000
 NOTES_CAP = 20_000
 """More chips than this in one plain text are no help to anyone, and slow."""
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  wide ones count as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,11 @@ def excerpt(text: str, limit: int) -> str:
 
 def csv_cell(text: str) -> str:
     """Return `text` as a cell of a table that a spreadsheet shows and never runs."""
-    starts_one = text.lstrip(" ").startswith(_FORMULA_STARTS)
-    return f"'{plain(text)}" if starts_one else plain(text)
+    shown = plain(text)
+    is_formula = any(
+        form.lstrip(" \u00a0").startswith(_STARTS_A_FORMULA) for form in (text, shown)
+    )
+    return f"'{shown}" if is_formula else shown
 
 
 def _findings(text: str, *, cap: int | None = None) -> list[Finding]:

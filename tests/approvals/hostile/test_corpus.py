@@ -225,6 +225,8 @@ def test_in_the_log_each_text_stays_in_its_line() -> None:
         assert not unseen(line)
 
 
-@pytest.mark.parametrize("start_of", ["=", "+", "-", "@", "\t=", " =", "\r="])
+@pytest.mark.parametrize(
+    "start_of", ["=", "+", "-", "@", "\t=", " =", "\r=", "\u00a0=", "＝"]
+)
 def test_no_cell_of_a_table_is_a_formula(start_of: str) -> None:
     assert inert.csv_cell(f"{start_of}1+1").startswith("'")
