@@ -226,7 +226,7 @@ def test_in_the_log_each_text_stays_in_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "start_of", ["=", "+", "-", "@", "\t=", " =", "\r=", "\u00a0=", "＝"]
+    "start_of", ["=", "+", "-", "@", "\t=", " =", "\r=", "\u00a0=", "\uff1d"]
 )
 def test_no_cell_of_a_table_is_a_formula(start_of: str) -> None:
     assert inert.csv_cell(f"{start_of}1+1").startswith("'")
