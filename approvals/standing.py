@@ -65,7 +65,7 @@ def why_not_everywhere(by: User | None) -> str | None:
     """
     if by is not None and holds(by, GLOBAL_RULE):
         return None
-    return "Rules for every agent need the permission to make them; ask an admin."
+    return "You need the permission to make Rules for every agent; ask an admin."
 
 
 def covering_rule(
