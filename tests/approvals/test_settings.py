@@ -62,7 +62,8 @@ def test_what_is_chosen_is_kept_and_shown() -> None:
     assert 'data-theme="dark"' in text
     assert 'name="color-scheme" content="dark"' in text
     assert 'value="Asia/Kathmandu" selected' in text
-    assert 'data-keys="on" data-notices="on"' in text
+    assert 'data-keys="on"' in text
+    assert "desk/notices" in text
 
 
 def test_single_keys_can_be_switched_off() -> None:
@@ -74,7 +75,7 @@ def test_single_keys_can_be_switched_off() -> None:
     text = client.get("/").content.decode()
     assert 'data-keys="off"' in text
     assert 'data-theme="light"' in text
-    assert "data-notices" not in text
+    assert "desk/notices" not in text
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from .test_accessibility import assert_accessible
 from .test_main_job import refund, start
 
 WIDE = {"width": 1440, "height": 860}
+# Longer than the desk waits with loading what is walked over.
+WALK_MS = 400
 OPEN = """
 from approvals.models import ApprovalRequest as R
 from approvals.services import announce
@@ -248,6 +250,46 @@ def test_who_looks_is_shown_and_a_claim_too(
     expect(row(bob, "no. j")).to_contain_text("claimed by ada")
     ada.goto("/conversations/")
     expect(row(bob, "no. j")).not_to_contain_text("open at ada")
+    site.manage("shell", "-v0", "-c", END)
+
+
+def test_a_row_that_changes_keeps_the_click_and_opens_once(
+    site: Site, model: Model, sign_in: SignIn
+) -> None:
+    model.answers([refund("2006"), text("Done.")])
+    bob = sign_in("bob")
+    start(bob, "Refund order 2006.")
+    expect(bob.locator(".timeline")).to_contain_text("You started this run")
+    pressed, walked_to = open_calls(site, ("m", "low"), ("n", "low"))
+    ada = sign_in("ada", viewport=WIDE)
+    ada.goto("/")
+    expect(ada.locator("[data-connection=open]")).to_be_attached()
+    ada.evaluate(
+        "document.addEventListener('htmx:wsAfterMessage', () => { window.told = true })"
+    )
+
+    # It is claimed between the press and its end.
+    elsewhere = sign_in("ada")
+    elsewhere.goto(f"/requests/{pressed}/")
+    row(ada, "no. m").locator(".summary").hover()
+    ada.mouse.down()
+    elsewhere.get_by_role("button", name="Claim").click()
+    ada.wait_for_function("window.told")
+    ada.mouse.up()
+    expect(ada.locator("#pane h1")).to_contain_text("no. m")
+
+    # Who walks to a row and opens it at once does not have it loaded again, over what
+    # was typed into it.
+    asked: list[str] = []
+    ada.on("request", lambda request: asked.append(request.url))
+    row(ada, "no. n").locator(".summary").focus()
+    ada.keyboard.press("k")
+    on_row(ada, "no. m")
+    ada.keyboard.press("j")
+    ada.keyboard.press("Enter")
+    expect(ada.locator("#pane h1")).to_contain_text("no. n")
+    ada.wait_for_timeout(WALK_MS)
+    assert asked.count(f"{site.url}/requests/{walked_to}/") == 1
     site.manage("shell", "-v0", "-c", END)
 
 

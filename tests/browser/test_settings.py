@@ -33,9 +33,10 @@ def test_settings_hold_on_every_page_and_the_title_counts(
     ada.goto("/conversations/")
     assert ada.evaluate(GROUND) == DARK
 
+    ada.goto("about:blank")
     ada.add_init_script(LOOKS_ELSEWHERE)
     with ada.expect_response("**/settings/waiting/") as looked:
-        ada.goto("/")
+        ada.goto(site.url)
     before = looked.value.json()["count"]
     start(bob, "Refund order title-1.")
     counted = rf"^\({before + 1}\) Queue · Placet$"
