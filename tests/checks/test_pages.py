@@ -326,7 +326,7 @@ def stop_by_keys(desk: Desk, run: RunSeen, open_page: OpenPage) -> None:
     keys.press(".")
     expect(keys.pane.get_by_role("button", name="Stop the run")).to_be_focused()
     keys.press("Enter")
-    page.wait_for_url(f"**{run.path}*")
+    page.wait_for_url("**/requests/*/")
     run.ended("cancelled")
 
 
