@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.auth.models import User
+from django.db.models import Q
 from django.utils import timezone
 
 from . import policies
 from .models import ApprovalRequest, Attention, Look, Snooze
-from .models.attention import LOOK
+from .models.attention import DUE_SOON, LOOK
 
 MOST_OFFERED = 100
 """People that are offered to assign a request to."""
+
+
+def put_off_by(user: User, now: datetime) -> Q:
+    """Whether a request is one that `user` has put off, and that is not due soon."""
+    snoozes = Snooze.objects.filter(person=user, until__gt=now)
+    return Q(pk__in=snoozes.values("request"), due_at__gt=now + DUE_SOON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

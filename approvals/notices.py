@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from runs import inert
 
-from . import policies
+from . import attention, policies
 from .models import ApprovalRequest, Notice
 
 WAITING_CAP = 100
@@ -44,7 +44,7 @@ def are_mailed() -> bool:
 
 def waiting(user: User, now: datetime) -> Waiting:
     """Return what waits for `user`, in a constant number of queries."""
-    mine = policies.decidable_by(user)
+    mine = policies.decidable_by(user).exclude(attention.put_off_by(user, now))
     escalated = mine.filter(escalated_at__gt=now - NEWS_FOR).order_by("-escalated_at")
     newest = mine.order_by("-pk")
     found = [*escalated[:NEWEST], *newest[:NEWEST]]

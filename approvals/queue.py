@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import models
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.db.models.functions import Substr
 
 from runs import index_reads
 
-from . import policies, queries
+from . import attention, policies, queries
 from .models import ApprovalRequest, Attention, Look, RequestStatus, Snooze
-from .models.attention import LOOK
+from .models.attention import DUE_SOON, LOOK
 from .models.requests import HIGH_RANK
 
 ORDER = ("due_at", "risk_rank", "pk")
@@ -30,7 +30,6 @@ PAGE_SIZE = 50
 MANY = 100
 """Above this many changes the whole list is cheaper."""
 DECIDED_SHOWN = 10
-DUE_SOON = timedelta(hours=1)
 SEARCH_CHARS = 100
 """A search is no longer than this."""
 SEARCHED_CHARS = 2_000
@@ -145,7 +144,7 @@ def next_wake(user: User, now: datetime) -> datetime | None:
         person=user, until__gt=now, request__status=RequestStatus.PENDING
     )
     first = snoozes.order_by("until").select_related("request").first()
-    return min(first.until, first.request.due_at - DUE_SOON) if first else None
+    return first.wakes_at if first else None
 
 
 def changed_since(
@@ -196,8 +195,7 @@ def _in_view(
 
 def _belongs(user: User, view: View, now: datetime) -> Q:
     soon = Q(due_at__lte=now + DUE_SOON)
-    snoozes = Snooze.objects.filter(person=user, until__gt=now)
-    snoozed = Q(Exists(snoozes.filter(request=OuterRef("pk")))) & ~soon
+    snoozed = attention.put_off_by(user, now)
     match view:
         case View.MINE:
             claimed = Q(claimed_by=user, claimed_until__gt=now)
@@ -210,7 +208,7 @@ def _belongs(user: User, view: View, now: datetime) -> Q:
         case View.HIGH:
             return Q(risk_rank__lte=HIGH_RANK) & ~snoozed
         case View.SNOOZED:
-            return Q(pk__in=snoozes.values("request")) & ~soon
+            return snoozed
         case View.ALL:
             return Q()
 

@@ -7,45 +7,22 @@ share, as 1 for all of them. Both sizes show as many rows: 50 that wait and 10 d
 
 from __future__ import annotations
 
-import re
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from http.client import HTTPConnection
 from statistics import median
 
 from report import STORES, print_bar, print_head
-from stage import Stage, going, postgresql_stage, sqlite_stage
+from stage import Stage, postgresql_stage, sqlite_stage
+from stage.served import Server, served
 
 FEW, MANY = 10_000, 1_000_000
 WAITING = 0.1
 SLICES, PAGES = 8, 5
 AT_MOST = 1.3
+ROW = b'<li id="request-'
 
 MakeStage = Callable[[str], AbstractContextManager[Stage | None]]
-
-
-@dataclass(slots=True)
-class Server:
-    """A server, and the session of a reviewer on it."""
-
-    port: int
-    session: str
-
-    def page_ms(self) -> float:
-        """Return how long the queue takes from the question to the last byte."""
-        begin = time.perf_counter()
-        connection = HTTPConnection("127.0.0.1", self.port)
-        connection.request("GET", "/", headers={"Cookie": f"sessionid={self.session}"})
-        response = connection.getresponse()
-        body = response.read()
-        taken = (time.perf_counter() - begin) * 1e3
-        connection.close()
-        if response.status != 200 or body.count(b'<li id="request-') < 50:
-            raise SystemExit(f"The queue answered {response.status}, not its rows.")
-        return taken
 
 
 def compare(make: MakeStage, share: float) -> None:
@@ -57,7 +34,7 @@ def compare(make: MakeStage, share: float) -> None:
             if stage is None:
                 return
             session = stage.output("fill_queue", str(count), "--pending", str(share))
-            servers.append(Server(_serving(stack, stage), session.strip()))
+            servers.append(served(stack, stage, session))
             database = stage.database
         few, many = _measured(*servers)
     print(
@@ -67,23 +44,12 @@ def compare(make: MakeStage, share: float) -> None:
     print_bar("p50 at 1,000,000 beside 10,000", many / few, AT_MOST)
 
 
-def _serving(stack: ExitStack, stage: Stage) -> int:
-    """Start a server without runners; return its port."""
-    _, line = stack.enter_context(
-        going("serve", "--no-runners", "--port", "0", environment=stage.environment)
-    )
-    found = re.search(r":(\d+)/", line)
-    if found is None:
-        raise SystemExit(f"The server did not start: {line}")
-    return int(found[1])
-
-
 def _measured(few: Server, many: Server) -> tuple[float, float]:
     """Return the median milliseconds of both servers, asked by turns."""
     taken: dict[int, list[float]] = {few.port: [], many.port: []}
     for slice_ in range(SLICES + 1):
         for server in (few, many):
-            times = [server.page_ms() for _ in range(PAGES)]
+            times = [server.page_ms(holds=ROW, times=50) for _ in range(PAGES)]
             if slice_:  # the first is to warm up
                 taken[server.port] += times
     return median(taken[few.port]), median(taken[many.port])

@@ -14,6 +14,8 @@ from django.db import models
 from .requests import ApprovalRequest
 
 CLAIM = timedelta(minutes=5)
+DUE_SOON = timedelta(hours=1)
+"""What was put off comes back when it ends within this, whatever was said."""
 LOOK = timedelta(seconds=30)
 """Somebody whose page was last heard of so long ago looks no more."""
 
@@ -88,6 +90,10 @@ class Snooze(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person}: until {self.until}"
+
+    @property
+    def wakes_at(self) -> datetime:
+        return min(self.until, self.request.due_at - DUE_SOON)
 
 
 class Look(models.Model):

@@ -3,7 +3,8 @@
 Guarantee: at most once. A mail is taken to be sent by one process, in one transaction,
 before it goes out: a crash in between loses it and never doubles it. One that the mail
 server refuses is given back and tried again, later each time. Decided requests are
-dropped when a mail is taken. A person gets one mail in MAIL_PAUSE, with all that waits.
+dropped when a mail is taken, and those that the person has put off are kept for their
+time. A person gets one mail in MAIL_PAUSE, with all that waits.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from runs.transactions import write
 
-from .. import notices, policies
-from ..models import ApprovalRequest, Notice, Preferences, RequestStatus
+from .. import attention, notices, policies
+from ..models import ApprovalRequest, Notice, Preferences, RequestStatus, Snooze
 from .telling import locked
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ def start_digest(person_id: int, *, now: datetime) -> bool:
     if not due.update(digest_at=following):
         return False
     overdue = policies.decidable_by(chosen.person).filter(
-        created_at__lte=now - notices.OVERDUE_AFTER
+        ~attention.put_off_by(chosen.person, now),
+        created_at__lte=now - notices.OVERDUE_AFTER,
     )
     Notice.objects.bulk_create(
         [
@@ -134,6 +136,7 @@ def take(person_id: int, *, now: datetime) -> Letter | None:
     What was decided meanwhile, or is not theirs any more, is dropped.
     """
     chosen = Preferences.objects.select_related("person").get(pk=person_id)
+    _put_off(chosen.person, now)
     due = Notice.objects.filter(person=person_id, sent_at=None, due__lte=now)
     found = list(due.order_by("due", "pk")[:IN_ONE_MAIL])
     open_ids = {notice.request_id for notice in found}
@@ -155,6 +158,16 @@ def take(person_id: int, *, now: datetime) -> Letter | None:
         taken_at=now,
         mailed_before=chosen.mailed_at,
     )
+
+
+def _put_off(person: User, now: datetime) -> None:
+    """Have what the person has put off wait until it comes back to them."""
+    due = Notice.objects.filter(person=person, sent_at=None, due__lte=now)
+    snoozes = Snooze.objects.filter(
+        person=person, until__gt=now, request__in=due.values("request")
+    )
+    for snooze in snoozes.select_related("request"):
+        due.filter(request=snooze.request_id).update(due=max(snooze.wakes_at, now))
 
 
 @write

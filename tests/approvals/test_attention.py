@@ -196,7 +196,7 @@ def test_what_is_due_soon_comes_back_before_its_time() -> None:
 
     assert not queue.waiting(reviewer, mine, now).exists()
     assert queue.waiting(reviewer, mine, now + HOUR).exists()
-    assert queue.next_wake(reviewer, now) == expires - queue.DUE_SOON
+    assert queue.next_wake(reviewer, now) == expires - HOUR
 
 
 def test_what_was_put_off_is_had_back_at_once() -> None:

@@ -20,8 +20,14 @@ from django.utils import timezone
 from approvals import notices, postman
 from approvals.checks import check_mail
 from approvals.models import ApprovalRequest, Notice, Preferences
-from approvals.services import escalate_due, save_preferences, tell_due
-from approvals.services.notices import MAX_ATTEMPTS, start_digest, take, tell
+from approvals.services import escalate_due, save_preferences, snooze, tell_due
+from approvals.services.notices import (
+    MAX_ATTEMPTS,
+    start_digest,
+    take,
+    tell,
+    to_be_mailed,
+)
 from runs.engine import Review
 from runs.gate import gate
 from runs.models import Run
@@ -158,6 +164,46 @@ def test_what_is_decided_meanwhile_is_dropped(ends: str) -> None:
     assert postman.send_due(now) == 0
     assert not Notice.objects.exists()
     assert mail.outbox == []
+
+
+def test_what_a_person_put_off_is_told_when_it_comes_back() -> None:
+    ada, eve = mailed("ada", "reviewers"), mailed("eve", "reviewers")
+    request = asked(by=bob())
+    now = timezone.now()
+    snooze(request.pk, until=now + 20 * MINUTE, by=ada)
+
+    assert notices.waiting(ada, now).count == 0
+    assert notices.waiting(eve, now).count == 1
+    pass_by(6 * MINUTE)
+    assert to() == ["eve@example.com"]
+    assert to_be_mailed(now + 7 * MINUTE) == []
+    pass_by(21 * MINUTE)
+    assert to() == ["ada@example.com", "eve@example.com"]
+    assert notices.waiting(ada, now + 21 * MINUTE).count == 1
+
+
+def test_what_ends_soon_is_told_although_it_was_put_off() -> None:
+    ada = mailed("ada", "reviewers")
+    request = asked(by=bob(), review=Review(expires_after=timedelta(minutes=90)))
+    now = timezone.now()
+    snooze(request.pk, until=now + 24 * HOUR, by=ada)
+
+    pass_by(6 * MINUTE)
+    assert to() == []
+    pass_by(31 * MINUTE)
+    assert to() == ["ada@example.com"]
+
+
+def test_the_digest_leaves_out_what_was_put_off() -> None:
+    ada = mailed("ada", "reviewers", email=False, digest=True)
+    request = asked(by=bob())
+    day = timezone.now() + timedelta(days=1)
+    snooze(request.pk, until=day + timedelta(days=1), by=ada)
+    Preferences.objects.update(digest_at=day)
+
+    start_digest(ada.pk, now=day)
+
+    assert not Notice.objects.exists()
 
 
 def test_who_changes_their_mind_is_not_mailed() -> None:

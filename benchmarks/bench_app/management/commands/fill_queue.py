@@ -1,4 +1,7 @@
-"""Fills the queue with very many requests, and signs a reviewer in."""
+"""Fills the queue with very many requests, and signs a reviewer in.
+
+The first run, whose requests have been waiting the longest, may be given a long log.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from django.utils import timezone
 
 from approvals.models import ApprovalRequest, Decision, RequestStatus, Verdict
 from bench_app.bulk import hurry, id_of, multiply, time_of
-from runs.models import Conversation, Run, RunStatus
+from runs import codec
+from runs.models import Conversation, EventKind, Run, RunEvent, RunStatus
 
 REQUESTS_OF_A_RUN = 10
 NO_ID = UUID(int=0)
@@ -28,13 +32,20 @@ class Command(BaseCommand):
             "--pending", type=float, default=1, help="The share that waits: the newest."
         )
 
-    def handle(self, *, requests: int, pending: float, **options: Any) -> None:
+        parser.add_argument(
+            "--events", type=int, default=0, help="The outputs of 1 kB in one run."
+        )
+
+    def handle(
+        self, *, requests: int, pending: float, events: int, **options: Any
+    ) -> None:
         reviewer = User.objects.create_user("ada")
         reviewer.groups.add(Group.objects.get(name="reviewers"))
         hurry()
         with transaction.atomic():
             _runs(requests // REQUESTS_OF_A_RUN, reviewer)
             _requests(requests, round(requests * (1 - pending)), reviewer)
+            _events(events)
         if connection.vendor == "postgresql":  # as autovacuum does in time
             with connection.cursor() as cursor:
                 cursor.execute("ANALYZE")
@@ -98,3 +109,19 @@ def _requests(count: int, decided: int, reviewer: User) -> None:
     )
     if decided:
         multiply(decision, decided, id=id_of("i"), request_id=id_of("i"))
+
+
+def _events(count: int) -> None:
+    """Give the first run a log of tool outputs, each of 1 kB."""
+    if not count:
+        return
+    run = Run.objects.earliest("pk")
+    raw = {"type": "function_call_output", "call_id": "c", "output": "A line. " * 125}
+    output = RunEvent(
+        run=run,
+        seq=0,
+        kind=EventKind.ITEM,
+        payload=codec.dumps({"type": "tool_output", "raw": raw}),
+        created_at=timezone.now(),
+    )
+    multiply(output, count, seq="i")
