@@ -93,7 +93,8 @@ class Snooze(models.Model):
 
     @property
     def wakes_at(self) -> datetime:
-        return min(self.until, self.request.due_at - DUE_SOON)
+        soon: datetime = self.request.due_at - DUE_SOON
+        return min(self.until, soon)
 
 
 class Look(models.Model):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.fake_openai import calls, text
 
@@ -14,7 +13,10 @@ from .conftest import Model, SignIn, arrives
 from .site import Site
 from .test_main_job import open_request, refund, start
 
-Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+MIDDLE: ViewportSize = {"width": 800, "height": 800}
+EVERYWHERE: dict[str, Any] = {"viewport": MIDDLE, "bypass_csp": True}
+"""A page that axe's own script may be put into."""
 HOSTILE = (
     "<img src=x onerror=alert(1)> \u202ereversed\u202c zero\u200bwidth "
     "\u0440\u0430\u0443\u0440\u0430l"  # paypal, in Cyrillic letters but for one
@@ -31,84 +33,126 @@ def assert_accessible(page: Page) -> None:
     assert told == [], page.url
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_axe_finds_no_violation(
-    site: Site, model: Model, sign_in: SignIn, scheme: Scheme, width: int
-) -> None:
-    screen = {
-        "color_scheme": scheme,
-        "viewport": {"width": width, "height": 800},
-        "bypass_csp": True,  # for axe's own script, not for the page's
-    }
-    order = f"{scheme}-{width}"
+def assert_accessible_everywhere(page: Page) -> None:
+    """Look with axe on a telephone and on a wide screen, in light and in dark.
+
+    The page must have been made with `EVERYWHERE`, and is left with its size.
+    """
+    for width in (360, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            assert_accessible(page)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{page.url} is {wide} px wide"
+    page.set_viewport_size(MIDDLE)
+
+
+def test_axe_finds_no_violation(site: Site, model: Model, sign_in: SignIn) -> None:
     model.answers(
         [
-            calls(("lookup_order", {"order_id": order}, "call_0")),
-            refund(order),
+            calls(("lookup_order", {"order_id": "axe"}, "call_0")),
+            refund("axe"),
             text("Done."),
         ]
     )
-    ada, bob = sign_in("ada", **screen), sign_in("bob", **screen)
-    ada.goto("/")
-    assert_accessible(ada)
-    start(bob, f"Refund order {order}.")
+    ada, bob = sign_in("ada", **EVERYWHERE), sign_in("bob", **EVERYWHERE)
+    start(bob, "Refund order axe.")
     expect(bob.locator(".timeline")).to_contain_text("You started this run")
-    assert_accessible(bob)
-    bob.goto("/conversations/")
-    assert_accessible(bob)
-    bob.goto("/conversations/new/")
-    assert_accessible(bob)
-    bob.goto("/conversations/0/")
-    assert_accessible(bob)
+    run = bob.url
+    expect(bob.locator(".card")).to_be_visible()
+    for page, path in ((bob, bob.url), (ada, "/")):
+        page.goto(path)
+        assert_accessible_everywhere(page)
 
-    open_request(ada, order)
-    assert_accessible(ada)
+    open_request(ada, "axe")
+    request = ada.url
+    assert_accessible_everywhere(ada)
     ada.get_by_text("Reject…").click()
-    assert_accessible(ada)
-    ada.get_by_role("button", name="Approve", exact=True).click()
+    assert_accessible_everywhere(ada)
+    for below in ("edit/", "always/", "similar/"):
+        ada.goto(request + below)
+        assert_accessible_everywhere(ada)
+    pk = request.rstrip("/").rpartition("/")[2]
+    ada.goto(f"/queue/bulk/?pick={pk}")
+    assert_accessible_everywhere(ada)
+    ada.goto(request)
+    ada.get_by_role("link", name="Always…").click()
+    expect(ada.get_by_role("button", name="Decide and make the Rule")).to_be_visible()
+    assert_accessible_everywhere(ada)
+    ada.get_by_role("button", name="Decide and make the Rule").click()
     expect(ada.locator(".card")).to_contain_text("Approved by ada")
-    assert_accessible(ada)
-    ada.get_by_role("link", name="Watch the run").click()
+    assert_accessible_everywhere(ada)
+    ada.goto(run)
     expect(ada.locator(".timeline")).to_contain_text("Done.")
-    assert_accessible(ada)
-    ada.goto("/")
-    assert_accessible(ada)
+    assert_accessible_everywhere(ada)
+    ada.goto("/rules/")
+    assert_accessible_everywhere(ada)
+    ada.locator(".rules a.summary").first.click()
+    ada.wait_for_url("**/rules/*/")
+    assert_accessible_everywhere(ada)
+    for path in ("/", "/history/", "/settings/", "/settings/password/", "/keys/"):
+        ada.goto(path)
+        assert_accessible_everywhere(ada)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_axe_finds_no_violation_where_agents_use_agents(
-    site: Site, model: Model, sign_in: SignIn, scheme: Scheme, width: int
+def test_axe_finds_no_violation_where_operators_are(
+    site: Site, model: Model, sign_in: SignIn
 ) -> None:
-    screen = {
-        "color_scheme": scheme,
-        "viewport": {"width": width, "height": 800},
-        "bypass_csp": True,
-    }
-    order = f"nested-{scheme}-{width}"
+    model.answers([refund("axe-ops"), text("Done.")])
+    bob = sign_in("bob", **EVERYWHERE)
+    start(bob, "Refund order axe-ops.")
+    expect(bob.locator(".card")).to_be_visible()
+    conversation = bob.url
+    run = f"/runs/{bob.locator('[data-run]').first.get_attribute('data-run')}/"
+
+    bob.goto("/ops/")
+    expect(bob.locator("#board")).to_contain_text("under 5 min")
+    assert_accessible_everywhere(bob)
+    with bob.expect_response("**/ops/") as renewed:
+        pass
+    assert renewed.value.status == 200
+    assert_accessible_everywhere(bob)
+    for path in ("state/", "fork/?at=1"):
+        answer = bob.goto(run + path)
+        assert answer is not None
+        assert answer.ok, path
+        assert_accessible_everywhere(bob)
+    for path in ("/conversations/", "/conversations/?q=refund", "/conversations/new/"):
+        bob.goto(path)
+        assert_accessible_everywhere(bob)
+    bob.goto("/conversations/0/")
+    assert_accessible_everywhere(bob)
+    bob.goto(conversation)
+    bob.locator("summary", has_text="Stop").first.click()
+    assert_accessible_everywhere(bob)
+
+
+def test_axe_finds_no_violation_where_agents_use_agents(
+    site: Site, model: Model, sign_in: SignIn
+) -> None:
     model.answers(
         [
-            calls(("settle_case", {"input": f"Refund order {order}."}, "call_0")),
-            calls(("lookup_order", {"order_id": order}, "call_1")),
-            refund(order, "call_3"),
+            calls(("settle_case", {"input": "Refund order nested."}, "call_0")),
+            calls(("lookup_order", {"order_id": "nested"}, "call_1")),
+            refund("nested", "call_3"),
             text("Refunded."),
             calls(("transfer_to_ops", {}, "call_2")),
             text("Nothing is stuck."),
         ]
     )
-    ada, bob = sign_in("ada", **screen), sign_in("bob", **screen)
+    ada, bob = sign_in("ada", **EVERYWHERE), sign_in("bob", **EVERYWHERE)
     ada.goto("/")
-    start(bob, f"Settle {order}, then look at the workers.", agent="desk")
+    start(bob, "Settle nested, then look at the workers.", agent="desk")
     expect(bob.locator(".timeline")).to_contain_text("Task for Support")
     expect(bob.locator(".timeline .trail")).to_contain_text("settle_case")
-    assert_accessible(bob)
+    assert_accessible_everywhere(bob)
 
-    open_request(ada, order)
+    open_request(ada, "nested")
     expect(ada.locator(".trail li")).to_have_text(
         ["Front desk", "settle_case", "Support", "refund"]
     )
-    assert_accessible(ada)
+    assert_accessible_everywhere(ada)
     ada.get_by_role("button", name="Approve", exact=True).click()
     ada.get_by_role("link", name="Watch the run").click()
     expect(ada.locator(".timeline")).to_contain_text("Handed over to Ops")
@@ -116,52 +160,20 @@ def test_axe_finds_no_violation_where_agents_use_agents(
     ada.reload()
     ada.get_by_text("Trace", exact=True).click()
     expect(ada.locator(".spans")).to_contain_text("settle_case")
-    assert_accessible(ada)
+    assert_accessible_everywhere(ada)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_axe_finds_no_violation_on_the_ops_page(
-    site: Site, model: Model, sign_in: SignIn, scheme: Scheme, width: int
-) -> None:
-    order = f"ops-{scheme}-{width}"
-    model.answers([refund(order), text("Done.")])
-    bob = sign_in(
-        "bob",
-        color_scheme=scheme,
-        viewport={"width": width, "height": 800},
-        bypass_csp=True,
-    )
-    start(bob, f"Refund order {order}.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
-
-    bob.goto("/ops/")
-    expect(bob.locator("#board")).to_contain_text("Working")
-    expect(bob.locator("#board")).to_contain_text("under 5 min")
-    assert_accessible(bob)
-    with bob.expect_response("**/ops/") as renewed:
-        pass
-    assert renewed.value.status == 200
-    assert_accessible(bob)
-    assert bob.evaluate("document.documentElement.scrollWidth") == width
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation_on_the_sign_in_page(
-    site: Site, browsers: Any, scheme: Scheme
-) -> None:
-    context = browsers[0].new_context(
-        base_url=site.url, color_scheme=scheme, bypass_csp=True
-    )
+def test_axe_finds_no_violation_on_the_sign_in_page(site: Site, browsers: Any) -> None:
+    context = browsers[0].new_context(base_url=site.url, **EVERYWHERE)
     page = context.new_page()
     page.goto("/sign-in/")
-    assert_accessible(page)
+    assert_accessible_everywhere(page)
 
     page.fill("input[name=username]", "nobody")
     page.fill("input[name=password]", "wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_be_visible()
-    assert_accessible(page)
+    assert_accessible_everywhere(page)
     context.close()
 
 

@@ -16,6 +16,8 @@ from .conftest import OpenPage
 from .house import Desk, RunSeen, until
 
 WIDE = {"width": 1440, "height": 900}
+QUIET = "Autofocus processing was blocked"
+"""What a browser says to who had the focus already: not a fault."""
 HOSTILE = (
     "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
     "{{ 7|add:7 }} javascript:window.ran=1 \u202e\u200b\U000e0041 pаypal"  # noqa: RUF001  Cyrillic, on purpose
@@ -57,7 +59,7 @@ def test_check_06_hostile_arguments_are_flagged_and_inert(
 
     until(lambda: desk.done, "the effect")
     assert desk.done == [("pay", {"eur": 1, "note": HOSTILE})]
-    assert faults == []
+    assert [told for told in faults if not told.startswith(QUIET)] == []
 
 
 def blocks(page: Page) -> list[str]:
