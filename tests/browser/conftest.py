@@ -13,6 +13,7 @@ from playwright.sync_api import (
     BrowserContext,
     Locator,
     Page,
+    StorageState,
     expect,
     sync_playwright,
 )
@@ -93,22 +94,41 @@ def site(running_site: Site) -> Site:
     return running_site
 
 
+@pytest.fixture(scope="package")
+def signed_in(running_site: Site) -> dict[str, StorageState]:
+    """What a browser keeps of each person who has signed in once."""
+    return {}
+
+
 @pytest.fixture
-def sign_in(site: Site, browsers: tuple[Browser, Browser]) -> Iterator[SignIn]:
-    """Return a function that gives a person's page: ada's browser is not bob's."""
+def sign_in(
+    site: Site, browsers: tuple[Browser, Browser], signed_in: dict[str, StorageState]
+) -> Iterator[SignIn]:
+    """Return a function that gives a person's page: ada's browser is not bob's.
+
+    The first time they sign in; that takes a server half a second of its work.
+    """
     contexts: list[BrowserContext] = []
 
     def sign(name: str, **options: object) -> Page:
         browser = browsers[0] if name == "ada" else browsers[1]
-        context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]  # passed on as they are
+        kept = signed_in.get(name)
+        context = browser.new_context(
+            base_url=site.url,
+            storage_state=kept,
+            **options,  # type: ignore[arg-type]  # passed on as they are
+        )
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
+        if kept:
+            return page
         page.goto("/sign-in/")
         page.fill("input[name=username]", name)
         page.fill("input[name=password]", name)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url("**/")
+        signed_in[name] = context.storage_state()
         return page
 
     yield sign

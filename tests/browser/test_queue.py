@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.fake_openai import text
 
@@ -58,6 +58,13 @@ def open_calls(site: Site, *calls: tuple[str, str]) -> list[str]:
 
 def row(page: Page, words: str) -> Any:
     return page.locator("#queue > li", has_text=words)
+
+
+def box(row: Locator) -> FloatRect:
+    """Return where a row stands; one that is just being replaced stands nowhere."""
+    while (found := row.bounding_box()) is None:
+        expect(row).to_be_visible()
+    return found
 
 
 def on_row(page: Page, words: str) -> None:
@@ -161,7 +168,7 @@ def test_rows_change_in_their_place_and_arrivals_wait(
         "window.shifts = 0; new PerformanceObserver(list => list.getEntries().forEach("
         "e => { window.shifts += e.value })).observe({type: 'layout-shift'})"
     )
-    before = row(ada, "no. e").bounding_box()
+    before = box(row(ada, "no. e"))
     high = int(ada.locator("#view-high .num").inner_text())
 
     open_calls(site, ("f", "high"), ("g", "low"))
@@ -170,7 +177,7 @@ def test_rows_change_in_their_place_and_arrivals_wait(
     expect(pill).to_be_visible()
     expect(row(ada, "no. f")).to_have_count(0)
     on_row(ada, "no. d")
-    assert row(ada, "no. e").bounding_box() == before
+    assert box(row(ada, "no. e")) == before
     # Of the whole screen; a time that becomes longer, as "1 min ago", is less.
     assert ada.evaluate("window.shifts") < 0.001
     expect(ada.locator("#view-high .num")).to_have_text(str(high + 1))
@@ -181,11 +188,11 @@ def test_rows_change_in_their_place_and_arrivals_wait(
     expect(pill).to_be_hidden()
     on_row(ada, "no. d")
 
-    where = [box.bounding_box() for box in row(ada, "no. ").all()]
+    where = [box(each) for each in row(ada, "no. ").all()]
     site.manage("shell", "-v0", "-c", END)
     expect(row(ada, "no. d").locator(".state")).to_have_text("Rejected by ada")
     expect(row(ada, "no. g").locator(".state")).to_have_text("Rejected by ada")
-    assert [box.bounding_box() for box in row(ada, "no. ").all()] == where
+    assert [box(each) for each in row(ada, "no. ").all()] == where
     assert ada.evaluate("window.unreloaded")
 
 
