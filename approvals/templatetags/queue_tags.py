@@ -8,7 +8,7 @@ from django import template
 from django.template import Context
 
 from .. import attention, policies
-from ..forms_attention import Later
+from ..forms.attention import Later
 from ..models import ApprovalRequest
 from ..queue import COUNT_CAP, attention_of, looks_at
 

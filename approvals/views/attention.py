@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from runs.http import PageRequest, announce, local_path, signed_in
 
 from .. import policies, queries, services
-from ..forms_attention import AssignForm, LaterForm
+from ..forms.attention import AssignForm, LaterForm
 from ..models import ApprovalRequest
 
 

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 from runs.http import PageRequest, signed_in
 
 from .. import display, policies, queries, services
-from ..forms import REASON_CHARS
+from ..forms.verdicts import REASON_CHARS
 from ..models import ApprovalRequest, Verdict
 from ..services.bulk import MOST, Choice, why_alone
 

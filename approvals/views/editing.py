@@ -15,7 +15,7 @@ from runs.http import PageRequest, announce, signed_in
 
 from .. import display, policies, services
 from ..differences import differences
-from ..forms import ACK_NEEDED, EditForm
+from ..forms.verdicts import ACK_NEEDED, EditForm
 from ..models import ApprovalRequest
 from .requests import decided, refused, visible, what_is_done
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from runs.http import PageRequest, signed_in
 
 from .. import notices, policies, services
-from ..preferences_form import PreferencesForm
+from ..forms.preferences import PreferencesForm
 
 SAVED = "Saved."
 CHANGED = "Your password is changed."

@@ -16,7 +16,7 @@ from runs.templatetags.runs_tags import relative_left
 
 from .. import display, queries, services
 from ..cards import card_context
-from ..forms import DecisionForm
+from ..forms.verdicts import DecisionForm
 from ..models import ApprovalRequest, RequestStatus
 from .similar import decided_line
 

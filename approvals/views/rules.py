@@ -21,8 +21,8 @@ from runs.http import PageRequest, announce, local_path, signed_in
 
 from .. import policies, queries, rule_queries, services, standing
 from ..cards import card_context
+from ..forms.rules import AlwaysForm, RevokeForm, RulesFilter
 from ..models import ApprovalRequest, Rule, RuleState, Verdict
-from ..rule_forms import AlwaysForm, RevokeForm, RulesFilter
 from ..terms import draft
 
 MADE = "Decided, and a Rule is made. You can revoke it on its page."

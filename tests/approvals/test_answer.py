@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from approvals.forms import OUTPUT_CHARS
+from approvals.forms.verdicts import OUTPUT_CHARS
 from approvals.models import ApprovalRequest, Decision, RequestStatus
 from approvals.services import InvalidDecision
 from approvals.wording import ANSWERED, HAPPENED

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals import queue, services
-from approvals.forms_attention import Later, moment
+from approvals.forms.attention import Later, moment
 from approvals.models import ApprovalRequest, Attention, Look, Snooze
 from approvals.queue import Asked, View
 from tests.factories import ada, bob, eve, make_user, start

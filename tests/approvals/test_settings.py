@@ -11,8 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from approvals.forms.preferences import zones
 from approvals.models import Preferences
-from approvals.preferences_form import zones
 from approvals.services import save_preferences
 from tests.factories import ada, bob, make_user
 from tests.runs.test_steps import make_call, proposed

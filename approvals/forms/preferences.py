@@ -10,9 +10,9 @@ from django.conf import settings
 from django.forms.models import model_to_dict
 from django.http import QueryDict
 
-from .models import Preferences
-from .models.people import DIGEST_HOUR
-from .notices import are_mailed, has_address
+from ..models import Preferences
+from ..models.people import DIGEST_HOUR
+from ..notices import are_mailed, has_address
 
 NO_ZONE = "That is no time zone; choose one."
 HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]

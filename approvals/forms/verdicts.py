@@ -9,13 +9,13 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from .editing import PREFIX, Argument, Kind, arguments_of, written_as
-from .errors import InvalidEdit
-from .models import ApprovalRequest, Verdict
-from .presets import REJECT_PRESETS, reason_of
-from .services import check_edit
-from .services.deciding import MAX_OUTPUT
-from .terms import FOR_THIS_RUN
+from ..editing import PREFIX, Argument, Kind, arguments_of, written_as
+from ..errors import InvalidEdit
+from ..models import ApprovalRequest, Verdict
+from ..presets import REJECT_PRESETS, reason_of
+from ..services import check_edit
+from ..services.deciding import MAX_OUTPUT
+from ..terms import FOR_THIS_RUN
 
 REASON_CHARS = 4_000
 OUTPUT_CHARS = MAX_OUTPUT

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from runs import inert
 
-from .conditions import (
+from ..conditions import (
     ANY,
     NO_ARGUMENTS,
     TEXT_CHARS,
@@ -25,9 +25,9 @@ from .conditions import (
     spelled,
     values_of,
 )
-from .forms import REASON_CHARS
-from .models import ApprovalRequest, Rule, RuleState, Verdict
-from .terms import MAX_USES, Terms
+from ..models import ApprovalRequest, Rule, RuleState, Verdict
+from ..terms import MAX_USES, Terms
+from .verdicts import REASON_CHARS
 
 MAX_ROWS = 40
 """More values than this in a call, and conditions are for its outermost ones."""

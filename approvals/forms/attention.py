@@ -8,7 +8,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.db import models
 
-from . import policies
+from .. import policies
 
 EVENING_H, MORNING_H = 18, 9
 
