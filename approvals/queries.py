@@ -8,12 +8,14 @@ from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from runs import index_reads
 from runs.models import EventKind, Run, RunEvent
 from runs.queries import Viewer
 from runs.timeline import text_of
 
 from . import policies
 from .models import DECIDED_STATUSES, ApprovalRequest, AuditEntry, RequestStatus
+from .models.requests import QUEUE_ORDER
 
 COUNT_CAP = 1000
 """Counting stops here: nobody reads the difference, and it keeps the cost constant."""
@@ -39,8 +41,9 @@ def pending_count(user: Viewer) -> int:
     """Return how many requests `user` sees waiting, counted up to COUNT_CAP."""
     if not isinstance(user, User) or not policies.may_see_queue(user):
         return 0
-    waiting = ApprovalRequest.objects.filter(status=RequestStatus.PENDING)
-    return waiting.order_by()[:COUNT_CAP].count()
+    pending = index_reads.has_status(RequestStatus.PENDING)
+    waiting = ApprovalRequest.objects.filter(pending).order_by(*QUEUE_ORDER)
+    return waiting[:COUNT_CAP].count()
 
 
 def decided_requests(user: Viewer) -> QuerySet[ApprovalRequest]:

@@ -23,9 +23,8 @@ from runs import index_reads
 from . import attention, policies, queries
 from .models import ApprovalRequest, Attention, Look, RequestStatus, Snooze
 from .models.attention import DUE_SOON, LOOK
-from .models.requests import HIGH_RANK
+from .models.requests import HIGH_RANK, QUEUE_ORDER
 
-ORDER = ("due_at", "risk_rank", "pk")
 PAGE_SIZE = 50
 MANY = 100
 """Above this many changes the whole list is cheaper."""
@@ -107,7 +106,7 @@ def page(user: User, asked: Asked, now: datetime) -> Page:
     pending = _in_view(_with_attention(found, now), user, asked, now)
     if asked.after is not None:
         pending = pending.filter(_behind(asked.after))
-    rows = list(pending.order_by(*ORDER)[: PAGE_SIZE + 1])
+    rows = list(pending.order_by(*QUEUE_ORDER)[: PAGE_SIZE + 1])
     shown = rows[:PAGE_SIZE]
     tells = asked.view in (View.GROUPS, View.ALL) and not (asked.search or asked.after)
     return Page(
@@ -131,7 +130,9 @@ def counts(user: User, now: datetime) -> dict[View, int]:
         index_reads.has_status(RequestStatus.PENDING)
     )
     asked = {
-        view.value: _in_view(found, user, Asked(view=view), now).values("pk")
+        view.value: _in_view(found, user, Asked(view=view), now)
+        .values("pk")
+        .order_by(*(QUEUE_ORDER if view in (View.ALL, View.HIGH) else ()))
         for view in View
     }
     counted = index_reads.counts(asked, up_to=COUNT_CAP)
@@ -206,7 +207,7 @@ def _belongs(user: User, view: View, now: datetime) -> Q:
         case View.DUE:
             return soon
         case View.HIGH:
-            return Q(risk_rank__lte=HIGH_RANK) & ~snoozed
+            return Q(index_reads.at_most("risk_rank", HIGH_RANK)) & ~snoozed
         case View.SNOOZED:
             return snoozed
         case View.ALL:
@@ -312,7 +313,7 @@ def _search(found: QuerySet[ApprovalRequest], words: str) -> QuerySet[ApprovalRe
     words = words[:SEARCH_CHARS]
     first = ApprovalRequest.objects.filter(status=RequestStatus.PENDING)
     # Where the search ends. As a subquery PostgreSQL asked it again for each row.
-    edge = first.order_by(*ORDER)[SEARCHED_ROWS : SEARCHED_ROWS + 1].first()
+    edge = first.order_by(*QUEUE_ORDER)[SEARCHED_ROWS : SEARCHED_ROWS + 1].first()
     if edge is not None:
         ahead = Q(risk_rank__lt=edge.risk_rank) | Q(
             risk_rank=edge.risk_rank, pk__lt=edge.pk

@@ -169,7 +169,7 @@ def may_revoke(user: User, rules: list[Rule]) -> set[UUID]:
 
 
 def _last_decided(rule: Rule, user: Viewer) -> list[ApprovalRequest]:
-    # Bounded: there is no index by tool, and each request would have to pay for it.
+    # Bounded: no index leads to the newest of a tool under all its schemas.
     newest = ApprovalRequest.objects.exclude(status=RequestStatus.PENDING)
     newest = newest.order_by("-updated_at", "-id")[:LOOKED_THROUGH]
     found = queries.visible_requests(user).filter(

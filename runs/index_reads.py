@@ -5,7 +5,7 @@ Rows are long; a count that reads them costs thirty times one that does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import connection
@@ -26,21 +26,33 @@ def has_status(status: str) -> RawSQL:
     return RawSQL(f"status = '{status}'", [], output_field=BooleanField())  # noqa: S611
 
 
+def has_one_of(statuses: Iterable[str]) -> RawSQL:
+    """Return the condition of a partial index on several statuses, word for word."""
+    listed = ", ".join(f"'{status}'" for status in statuses)
+    return RawSQL(f"status IN ({listed})", [], output_field=BooleanField())  # noqa: S611
+
+
+def at_most(column: str, number: int) -> RawSQL:
+    """Return the condition of a partial index, word for word."""
+    return RawSQL(f"{column} <= {int(number)}", [], output_field=BooleanField())  # noqa: S611
+
+
 def is_open() -> RawSQL:
     """Return the condition of the index on open runs, word for word."""
-    listed = ", ".join(f"'{status}'" for status in OPEN_STATUSES)
-    return RawSQL(f"status IN ({listed})", [], output_field=BooleanField())  # noqa: S611
+    return has_one_of(OPEN_STATUSES)
 
 
 def counts(asked: Mapping[str, QuerySet[Any, Any]], *, up_to: int) -> dict[str, int]:
     """Return how many rows each query gives, in one statement; counting stops there.
 
-    A query should select (`values`) nothing but columns of the index it uses.
+    A query should select (`values`) nothing but columns of the index it uses, and may
+    have that index's order, by which the database finds it.
     """
     parts: list[str] = []
     values: list[Any] = []
     for rows in asked.values():
-        sql, given = rows.order_by()[:up_to].query.sql_with_params()
+        ordered = rows if rows.query.order_by else rows.order_by()
+        sql, given = ordered[:up_to].query.sql_with_params()
         parts.append(f"(SELECT COUNT(*) FROM ({sql}) AS counted)")  # noqa: S608  Django's
         values += given
     with connection.cursor() as cursor:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from approvals import queue, services
 from approvals.live import asked_by
 from approvals.models import ApprovalRequest
+from approvals.models.requests import QUEUE_ORDER
 from approvals.queue import Arrival, Asked, View
 from tests import servers
 from tests.factories import ada, bob, eve, make_user, start
@@ -344,7 +345,7 @@ def test_pages_begin_at_their_place_in_the_index() -> None:
     asked = Asked(view=View.ALL, after=card.pk)
 
     found = queue.waiting(reviewer, asked, now).filter(queue._behind(card.pk))
-    plan = found.order_by(*queue.ORDER)[:5].explain()
+    plan = found.order_by(*QUEUE_ORDER)[:5].explain()
 
     assert "USING INDEX request_queue (due_at>?" in plan
     assert "TEMP B-TREE" not in plan
