@@ -171,17 +171,20 @@ def may_revoke(user: User, rules: list[Rule]) -> set[UUID]:
 def _last_decided(rule: Rule, user: Viewer) -> list[ApprovalRequest]:
     # Bounded: no index leads to the newest of a tool under all its schemas.
     newest = ApprovalRequest.objects.exclude(status=RequestStatus.PENDING)
-    newest = newest.order_by("-updated_at", "-id")[:LOOKED_THROUGH]
-    found = queries.visible_requests(user).filter(
-        pk__in=newest.values("pk"),
-        kind=ApprovalRequest.Kind.APPROVAL,
-        status__in=(RequestStatus.APPROVED, RequestStatus.REJECTED),
-        decision__actor__isnull=False,
-        tool=rule.tool,
+    looked_at = newest.order_by("-updated_at", "-id").values_list(
+        "pk", "kind", "status", "tool", "agent_path", "decision__actor"
     )
-    if rule.scope != Rule.Scope.EVERYWHERE:
-        found = found.filter(agent_path=rule.agent_path)
-    return list(found.order_by("-decided_at", "-pk")[:TESTED])
+    tested = [
+        pk
+        for pk, kind, status, tool, path, actor in looked_at[:LOOKED_THROUGH]
+        if kind == ApprovalRequest.Kind.APPROVAL
+        and status in (RequestStatus.APPROVED, RequestStatus.REJECTED)
+        and tool == rule.tool
+        and (rule.scope == Rule.Scope.EVERYWHERE or path == rule.agent_path)
+        and actor is not None
+    ]
+    found = queries.visible_requests(user).filter(pk__in=tested[:TESTED])
+    return list(found.order_by("-decided_at", "-pk"))
 
 
 def _would_cover(rule: Rule, request: ApprovalRequest) -> bool:

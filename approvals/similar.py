@@ -25,9 +25,10 @@ from runs.queries import Viewer
 from . import display, policies, queries
 from .models import DECIDED_STATUSES, ApprovalRequest, RequestStatus
 
+LATEST = ("-decided_at", "-pk")
 LAST = 5
 COUNTED = 200
-"""So many of the newest decided ones are counted."""
+"""So many of those decided last are counted."""
 PAGE_SIZE = 100
 COLUMNS = 8
 """So many arguments that differ are columns; the rest are on each request's page."""
@@ -46,9 +47,9 @@ class Alike:
     """What is known of calls like one."""
 
     last: list[ApprovalRequest]
-    """The newest that were decided."""
+    """Those that were decided last."""
     counts: list[tuple[RequestStatus, int]]
-    """How the newest COUNTED of them were decided."""
+    """How the last COUNTED of them were decided."""
     pending: int
     """Others that wait, up to PAGE_SIZE."""
 
@@ -95,16 +96,18 @@ class Table:
 def around(card: ApprovalRequest, user: Viewer) -> Alike:
     """Return what `user` may see of the calls like `card`, in five queries.
 
-    However many there are: the newest of them are found first, by an index alone.
+    However many there are: those in question are found first, by an index alone.
     """
     seen = queries.visible_requests(user)
-    decided = _same(card, index_reads.has_one_of(DECIDED_STATUSES)).exclude(pk=card.pk)
-    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING))
-    newest = seen.filter(pk__in=_ids(decided, COUNTED)).order_by("-pk")
-    counts = Counter(newest.values_list("status", flat=True))
+    decided = _same(card, index_reads.has_one_of(DECIDED_STATUSES)).order_by(*LATEST)
+    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING)).order_by("-pk")
+    found = seen.filter(pk__in=_ids(decided.exclude(pk=card.pk), COUNTED))
+    latest = list(found.order_by(*LATEST).values_list("pk", "status"))
+    counts = Counter(status for _, status in latest)
+    last = seen.filter(pk__in=[pk for pk, _ in latest[:LAST]]).order_by(*LATEST)
     others = seen.filter(pk__in=_ids(waiting.exclude(pk=card.pk), PAGE_SIZE))
     return Alike(
-        last=list(newest[:LAST]),
+        last=list(last),
         counts=[
             (status, counts[status]) for status in DECIDED_STATUSES if counts[status]
         ],
@@ -114,7 +117,7 @@ def around(card: ApprovalRequest, user: Viewer) -> Alike:
 
 def table(card: ApprovalRequest, user: User, *, before: UUID | None = None) -> Table:
     """Return a page of the waiting calls like `card` that `user` may see."""
-    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING))
+    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING)).order_by("-pk")
     if before is not None:
         waiting = waiting.filter(pk__lt=before)
     found = _ids(waiting, PAGE_SIZE + 1)
@@ -139,8 +142,8 @@ def _same(card: ApprovalRequest, stands: RawSQL) -> QuerySet[ApprovalRequest]:
 
 
 def _ids(found: QuerySet[ApprovalRequest], most: int) -> list[UUID]:
-    """Return the newest. Read apart: joined tables would take the index away."""
-    return list(found.order_by("-pk").values_list("pk", flat=True)[:most])
+    """Return the first. Read apart: joined tables would take the index away."""
+    return list(found.values_list("pk", flat=True)[:most])
 
 
 _Values = dict[str, tuple[str, str]]

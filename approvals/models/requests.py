@@ -182,7 +182,7 @@ class ApprovalRequest(models.Model):
                 condition=Q(status="pending"),
             ),
             models.Index(
-                fields=("tool", "schema_hash", "kind", "id"),
+                fields=("tool", "schema_hash", "kind", "decided_at", "id"),
                 name="request_alike_decided",
                 condition=Q(status__in=DECIDED_STATUSES),
             ),

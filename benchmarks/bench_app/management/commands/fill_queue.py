@@ -98,6 +98,7 @@ def _requests(count: int, decided: int, reviewer: User) -> None:
         status=f"CASE WHEN i <= {decided} THEN '{approved}' ELSE '{pending}' END",
         created_at=time_of(count),
         updated_at=time_of(count),
+        decided_at=f"CASE WHEN i <= {decided} THEN {time_of(count)} END",
     )
     decision = Decision(
         request_id=NO_ID,
