@@ -1,4 +1,8 @@
-"""Decides about runs of a worker, and says how soon their tools start there."""
+"""Decides about runs of a worker, and says how soon their tools start there.
+
+Before its tool starts, a run is leased and its call claimed, in one commit. The same
+commit of the raw driver is measured too: with it a bare job is as much as can be had.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,8 @@ from bench_app.asking import (
     wait_for,
 )
 from bench_app.jobs import bare
+from bench_app.raw import RawDriver
+from runs.models import Run
 
 SLICES, ROUNDS = 5, 25
 LOOK_S = 0.01
@@ -40,6 +46,12 @@ class Command(BaseCommand):
         for name, place in (("accepted → body", 0), ("bare job", 1)):
             times = [one for slice_ in slices for one in slice_[place]]
             print(f"  {name:16} p50 {median(times):.2f} ms, p99 {p99(times):.2f} ms")
+        commit = median(_raw_commits_ms())
+        print(f"  a raw commit     p50 {commit:.2f} ms")
+        job = median(one for slice_ in slices for one in slice_[1])
+        print(
+            f"  a bare job with a raw commit beside a bare job: {1 + commit / job:.3f}"
+        )
         ratio = median(median(run) / median(job) for run, job in slices)
         print_bar("accepted → body beside a bare job", ratio, AT_MOST)
 
@@ -58,6 +70,18 @@ def _run_ms(request: ApprovalRequest, reviewer: User) -> float:
     body_at = marks.marked_at(str(request.run_id))
     wait_for("the run has ended", partial(has_ended, request.run_id), LOOK_S)
     return (body_at - pressed.accepted_at) * 1e3
+
+
+def _raw_commits_ms() -> list[float]:
+    """Return the milliseconds of commits that change a run and add a row for it."""
+    raw, times = RawDriver(), []
+    run = Run.objects.earliest("pk")
+    for _ in range(ROUNDS * SLICES):
+        begin = time.perf_counter()
+        raw.checkpoint(run.pk, run.head, run.usage, "{}")
+        times.append((time.perf_counter() - begin) * 1e3)
+    raw.close()
+    return times
 
 
 def _job_ms(name: str) -> float:
