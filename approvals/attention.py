@@ -17,10 +17,15 @@ MOST_OFFERED = 100
 """People that are offered to assign a request to."""
 
 
+def is_asleep(now: datetime) -> Q:
+    """Whether a snooze holds: its time is not over, and its request not due soon."""
+    return Q(until__gt=now, request__due_at__gt=now + DUE_SOON)
+
+
 def put_off_by(user: User, now: datetime) -> Q:
     """Whether a request is one that `user` has put off, and that is not due soon."""
-    snoozes = Snooze.objects.filter(person=user, until__gt=now)
-    return Q(pk__in=snoozes.values("request"), due_at__gt=now + DUE_SOON)
+    snoozes = Snooze.objects.filter(is_asleep(now), person=user)
+    return Q(pk__in=snoozes.values("request"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

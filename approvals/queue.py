@@ -142,10 +142,10 @@ def counts(user: User, now: datetime) -> dict[View, int]:
 def next_wake(user: User, now: datetime) -> datetime | None:
     """Return when the first of the requests that `user` put off comes back."""
     snoozes = Snooze.objects.filter(
-        person=user, until__gt=now, request__status=RequestStatus.PENDING
+        attention.is_asleep(now), person=user, request__status=RequestStatus.PENDING
     )
-    first = snoozes.order_by("until").select_related("request").first()
-    return first.wakes_at if first else None
+    asleep = snoozes.select_related("request").order_by("until")[:MANY]
+    return min((snooze.wakes_at for snooze in asleep), default=None)
 
 
 def changed_since(

@@ -15,11 +15,12 @@ from statistics import median
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from runs import index_reads, inert
 from runs.inert import Segment
+from runs.models import Run
 from runs.queries import Viewer
 
 from . import display, policies, queries
@@ -94,30 +95,32 @@ class Table:
 
 
 def around(card: ApprovalRequest, user: Viewer) -> Alike:
-    """Return what `user` may see of the calls like `card`, in five queries.
+    """Return what `user` may see of the calls like `card`, in four queries.
 
     However many there are: those in question are found first, by an index alone.
     """
     seen = queries.visible_requests(user)
-    decided = _same(card, index_reads.has_one_of(DECIDED_STATUSES)).order_by(*LATEST)
-    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING)).order_by("-pk")
-    found = seen.filter(pk__in=_ids(decided.exclude(pk=card.pk), COUNTED))
+    decided = _same(card, index_reads.has_one_of(DECIDED_STATUSES), user)
+    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING), user)
+    others = decided.exclude(pk=card.pk).order_by(*LATEST)
+    found = seen.filter(pk__in=_ids(others, COUNTED))
     latest = list(found.order_by(*LATEST).values_list("pk", "status"))
     counts = Counter(status for _, status in latest)
     last = seen.filter(pk__in=[pk for pk, _ in latest[:LAST]]).order_by(*LATEST)
-    others = seen.filter(pk__in=_ids(waiting.exclude(pk=card.pk), PAGE_SIZE))
+    pending = _ids(waiting.exclude(pk=card.pk).order_by("-pk"), PAGE_SIZE)
     return Alike(
         last=list(last),
         counts=[
             (status, counts[status]) for status in DECIDED_STATUSES if counts[status]
         ],
-        pending=others.order_by().count(),
+        pending=len(pending),
     )
 
 
 def table(card: ApprovalRequest, user: User, *, before: UUID | None = None) -> Table:
     """Return a page of the waiting calls like `card` that `user` may see."""
-    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING)).order_by("-pk")
+    waiting = _same(card, index_reads.has_status(RequestStatus.PENDING), user)
+    waiting = waiting.order_by("-pk")
     if before is not None:
         waiting = waiting.filter(pk__lt=before)
     found = _ids(waiting, PAGE_SIZE + 1)
@@ -134,11 +137,17 @@ def line(card: ApprovalRequest, user: User) -> Line:
     return Line(card=card, cells=[], may_decide=mine, is_whole=False)
 
 
-def _same(card: ApprovalRequest, stands: RawSQL) -> QuerySet[ApprovalRequest]:
-    """Return the calls of the same tool and schema, whoever may see them."""
-    return ApprovalRequest.objects.filter(
+def _same(
+    card: ApprovalRequest, stands: RawSQL, user: Viewer
+) -> QuerySet[ApprovalRequest]:
+    """Return the calls of the same tool and schema that `user` may see."""
+    found = ApprovalRequest.objects.filter(
         stands, tool=card.tool, schema_hash=card.schema_hash, kind=card.kind
     )
+    if isinstance(user, User) and policies.may_see_queue(user):
+        return found
+    own = Q(requester_id=user.pk) | Q(conversation__owner_id=user.pk)
+    return found.filter(run__in=Run.objects.filter(own).values("pk"))
 
 
 def _ids(found: QuerySet[ApprovalRequest], most: int) -> list[UUID]:

@@ -42,10 +42,10 @@ NEVER = datetime(3000, 1, 1, tzinfo=UTC)
 """Where a request without a deadline stands among those that have one."""
 RISK_RANKS = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 HIGH_RANK = 1
+"""This rank and those before it are high risk."""
 QUEUE_ORDER = ("due_at", "risk_rank", "id")
 """By deadline, then risk, then age. What counts the queue goes by it too: SQLite would
 else take the whole of an index that happens to hold the status."""
-"""This rank and those before it are high risk."""
 
 
 class ApprovalRequest(models.Model):

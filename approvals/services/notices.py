@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from runs.transactions import write
 
@@ -122,9 +122,7 @@ def notify(
 
 def to_be_mailed(now: datetime) -> list[int]:
     """Return the people whom something is due for, and who may get a mail now."""
-    due = Notice.objects.filter(
-        person=OuterRef("pk"), sent_at__isnull=True, due__lte=now
-    )
+    due = _due(now).filter(person=OuterRef("pk"))
     rested = Preferences.objects.filter(_rested(now)).filter(Exists(due))
     return list(rested.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
 
@@ -136,8 +134,7 @@ def take(person_id: int, *, now: datetime) -> Letter | None:
     What was decided meanwhile, or is not theirs any more, is dropped.
     """
     chosen = Preferences.objects.select_related("person").get(pk=person_id)
-    _put_off(chosen.person, now)
-    due = Notice.objects.filter(person=person_id, sent_at=None, due__lte=now)
+    due = _due(now).filter(person=person_id)
     found = list(due.order_by("due", "pk")[:IN_ONE_MAIL])
     open_ids = {notice.request_id for notice in found}
     waits = policies.decidable_by(chosen.person).filter(pk__in=open_ids)
@@ -160,16 +157,6 @@ def take(person_id: int, *, now: datetime) -> Letter | None:
     )
 
 
-def _put_off(person: User, now: datetime) -> None:
-    """Have what the person has put off wait until it comes back to them."""
-    due = Notice.objects.filter(person=person, sent_at=None, due__lte=now)
-    snoozes = Snooze.objects.filter(
-        person=person, until__gt=now, request__in=due.values("request")
-    )
-    for snooze in snoozes.select_related("request"):
-        due.filter(request=snooze.request_id).update(due=max(snooze.wakes_at, now))
-
-
 @write
 def give_back(letter: Letter, *, now: datetime) -> None:
     """Have a mail that was not sent tried again; after MAX_ATTEMPTS it is given up."""
@@ -182,6 +169,15 @@ def give_back(letter: Letter, *, now: datetime) -> None:
         )
     taken = Preferences.objects.filter(pk=letter.person.pk, mailed_at=letter.taken_at)
     taken.update(mailed_at=letter.mailed_before)
+
+
+def _due(now: datetime) -> QuerySet[Notice]:
+    """Return what is to be sent, but for what its person has put off."""
+    asleep = Snooze.objects.filter(
+        attention.is_asleep(now), request=OuterRef("request"), person=OuterRef("person")
+    )
+    due = Notice.objects.filter(sent_at__isnull=True, due__lte=now)
+    return due.filter(~Exists(asleep))
 
 
 def _rested(now: datetime) -> Q:

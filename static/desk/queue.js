@@ -8,6 +8,8 @@ const wide = matchMedia("(min-width: 1320px)");
 const pane = byId("pane");
 const pill = byId("arrived");
 const arrived = new Set();
+const held = new Map();
+const PRESS_MS = 50;
 let lastPicked = null;
 let lastAt = "";
 let waking = 0;
@@ -28,7 +30,7 @@ const withoutMe = (inside) => inside.querySelectorAll("[data-who]").forEach((tag
   if (me && tag.dataset.who === me.textContent) tag.remove();
 });
 
-// Each with a source of its own: what has the same one waits, or is dropped.
+// Each with a source of its own: of what has the same one, some is never asked for.
 const load = (address, source, how) => htmx.ajax("GET", address, { source, ...how }).catch(() => 0);
 
 function showPill() {
@@ -45,6 +47,8 @@ function showPicked() {
 }
 
 async function renew() {
+  if (pill.dataset.busy) return;
+  const before = list();
   const asked = new Set(arrived);
   const picked = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
   const own = document.activeElement;
@@ -53,6 +57,8 @@ async function renew() {
   pill.dataset.busy = "yes";
   await load(address, pill, { target: "#queue-list", swap: "outerHTML" });
   delete pill.dataset.busy;
+  if (list() === before) return; // it did not come: what has arrived stays told of
+  held.clear();
   withoutMe(list());
   boxes().forEach((box) => { box.checked = picked.has(box.value); });
   asked.forEach((pk) => arrived.delete(pk));
@@ -64,9 +70,14 @@ async function renew() {
   if (again) again.querySelector(".summary").focus({ preventScroll: true });
 }
 
-// A row under a press waits: a link that is replaced loses the click.
+// The newest of each row under a press waits: a link that is replaced loses the click.
 function put(row, shown) {
-  if (shown.matches(":active")) return void setTimeout(() => put(row, rowOf(row.dataset.pk) || shown), 50);
+  const { pk } = row.dataset;
+  if (shown.matches(":active")) {
+    held.set(pk, row);
+    return void setTimeout(letGo, PRESS_MS, pk);
+  }
+  held.delete(pk);
   const active = shown.contains(document.activeElement) && document.activeElement;
   withoutMe(row);
   const box = shown.querySelector("[name=pick]");
@@ -74,9 +85,16 @@ function put(row, shown) {
   if (box && next) next.checked = box.checked;
   row.classList.toggle("is-put-off", shown.matches(".is-put-off"));
   shown.replaceWith(row);
+  markOpen();
   if (!active) return;
   const same = active.name === "pick" && next ? next : row.querySelector(".summary");
   same.focus({ preventScroll: true });
+}
+
+function letGo(pk) {
+  const shown = rowOf(pk);
+  if (held.has(pk) && shown) put(held.get(pk), shown);
+  showPicked();
 }
 
 function renewOpen(row) {
@@ -86,7 +104,11 @@ function renewOpen(row) {
   if (pk !== openPk() || typing) return;
   const bar = byId("attention-" + pk);
   if (row.matches(".is-over") && card) open(row);
-  else if (bar && card) load(bar.dataset.look.replace("/look/", "/attention/"), bar, { target: bar, swap: "outerHTML" });
+  else if (bar && bar.matches(":active")) setTimeout(renewOpen, PRESS_MS, row);
+  else if (bar && bar.dataset.look && card) {
+    htmx.trigger(bar, "htmx:abort");
+    load(bar.dataset.look.replace("/look/", "/attention/"), bar, { target: bar, swap: "outerHTML" });
+  }
 }
 
 document.addEventListener("htmx:wsAfterMessage", () => {
@@ -114,20 +136,30 @@ function markOpen() {
   if (row) row.querySelector(".summary").setAttribute("aria-current", "true");
 }
 
+function isAt(pk) {
+  const address = new URL(location.href);
+  pane.dataset.pk = pk;
+  address.searchParams.set("open", pk);
+  history.replaceState(history.state, "", address);
+  markOpen();
+}
+
 async function open(row) {
   const { pk } = row.dataset;
   clearTimeout(following);
   if (pane.ariaBusy && pane.dataset.pk === pk) return;
-  const link = row.querySelector(".summary");
-  const address = new URL(location.href);
-  pane.dataset.pk = pk;
+  // What was sent is answered first: the answer may be a refusal.
+  if (pane.querySelector("form.htmx-request")) {
+    following = setTimeout(() => open(rowOf(pk) || row), PRESS_MS);
+    return;
+  }
   pane.ariaBusy = "true";
-  markOpen();
-  address.searchParams.set("open", pk);
-  history.replaceState(history.state, "", address);
+  isAt(pk);
   htmx.trigger(pane, "htmx:abort");
-  await load(link.getAttribute("href"), pane, { target: pane, select: ".request", swap: "innerHTML" });
-  if (pane.dataset.pk === pk) pane.ariaBusy = null;
+  await load(row.querySelector(".summary").getAttribute("href"), pane, { target: pane, select: ".request", swap: "innerHTML" });
+  if (pane.dataset.pk !== pk) return;
+  pane.ariaBusy = null;
+  isAt(openPk());
   pane.scrollTop = 0;
   document.dispatchEvent(new Event("desk:opened"));
 }

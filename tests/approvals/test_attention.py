@@ -197,6 +197,11 @@ def test_what_is_due_soon_comes_back_before_its_time() -> None:
     assert not queue.waiting(reviewer, mine, now).exists()
     assert queue.waiting(reviewer, mine, now + HOUR).exists()
     assert queue.next_wake(reviewer, now) == expires - HOUR
+    # Another one, put off for longer and back sooner; and one that is back already.
+    sooner = make_request(start(), expires_at=now + 90 * HOUR / 60)
+    services.snooze(sooner.pk, until=now + timedelta(days=2), by=reviewer)
+    assert queue.next_wake(reviewer, now) == now + HOUR / 2
+    assert queue.next_wake(reviewer, now + 3 * HOUR / 4) == expires - HOUR
 
 
 def test_what_was_put_off_is_had_back_at_once() -> None:

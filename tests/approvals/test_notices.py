@@ -20,7 +20,13 @@ from django.utils import timezone
 from approvals import notices, postman
 from approvals.checks import check_mail
 from approvals.models import ApprovalRequest, Notice, Preferences
-from approvals.services import escalate_due, save_preferences, snooze, tell_due
+from approvals.services import (
+    escalate_due,
+    save_preferences,
+    snooze,
+    tell_due,
+    unsnooze,
+)
 from approvals.services.notices import (
     MAX_ATTEMPTS,
     start_digest,
@@ -180,6 +186,19 @@ def test_what_a_person_put_off_is_told_when_it_comes_back() -> None:
     pass_by(21 * MINUTE)
     assert to() == ["ada@example.com", "eve@example.com"]
     assert notices.waiting(ada, now + 21 * MINUTE).count == 1
+
+
+def test_what_is_had_back_is_told_at_once() -> None:
+    ada = mailed("ada", "reviewers")
+    request = asked(by=bob())
+    snooze(request.pk, until=timezone.now() + 24 * HOUR, by=ada)
+    pass_by(6 * MINUTE)
+    assert to() == []
+
+    unsnooze(request.pk, by=ada)
+
+    pass_by(7 * MINUTE)
+    assert to() == ["ada@example.com"]
 
 
 def test_what_ends_soon_is_told_although_it_was_put_off() -> None:

@@ -91,6 +91,22 @@ def test_who_may_see_nothing_finds_no_table() -> None:
     assert [line.card for line in similar.table(mine, owner).lines] == [mine]
 
 
+def test_ones_own_are_found_behind_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(similar, "PAGE_SIZE", 2)
+    owner = eve()
+    own = [asked(owner, amount_eur=n) for n in range(2)]
+    for n in range(3):
+        asked(amount_eur=n)
+
+    table = similar.table(own[0], owner)
+
+    assert {line.card for line in table.lines} == set(own)
+    assert table.older is None
+    assert similar.around(own[0], owner).pending == 1
+
+
 @pytest.mark.parametrize("htmx", [True, False])
 def test_a_row_is_decided_by_its_own_digest(htmx: bool) -> None:
     reviewer = ada()
