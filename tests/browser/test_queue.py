@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from playwright.sync_api import FloatRect, Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, Route, expect
 
 from tests.fake_openai import text
 
@@ -297,6 +297,49 @@ def test_a_row_that_changes_keeps_the_click_and_opens_once(
     expect(ada.locator("#pane h1")).to_contain_text("no. n")
     ada.wait_for_timeout(WALK_MS)
     assert asked.count(f"{site.url}/requests/{walked_to}/") == 1
+    site.manage("shell", "-v0", "-c", END)
+
+
+def test_nothing_is_lost_where_answers_are_late_or_do_not_come(
+    site: Site, model: Model, sign_in: SignIn
+) -> None:
+    model.answers([refund("2007"), text("Done.")])
+    bob = sign_in("bob")
+    start(bob, "Refund order 2007.")
+    expect(bob.locator(".timeline")).to_contain_text("You started this run")
+    open_calls(site, ("o", "low"), ("p", "low"))
+    ada = sign_in("ada", viewport=WIDE)
+    ada.goto("/")
+    expect(ada.locator("[data-connection=open]")).to_be_attached()
+    pane = ada.locator("#pane")
+
+    # The list does not come: what has arrived stays told of.
+    open_calls(site, ("q", "low"))
+    pill = ada.get_by_role("button", name="1 new")
+    ada.route(lambda url: url.endswith("/"), lambda route: route.abort())
+    pill.click()
+    expect(ada.locator("#notices")).to_contain_text("cannot be reached")
+    expect(row(ada, "no. q")).to_have_count(0)
+    ada.unroute_all()
+    pill.click()
+    expect(row(ada, "no. q")).to_be_visible()
+    expect(pill).to_be_hidden()
+
+    # A verdict is under way: who walks on sees its answer before the next call.
+    late: list[Route] = []
+    ada.route("**/decide/", lambda route: late.append(route))
+    ada.locator("#queue .summary", has_text="no. o").click()
+    expect(pane.get_by_role("heading", level=1)).to_contain_text("no. o")
+    pane.get_by_role("button", name="Approve", exact=True).click()
+    row(ada, "no. o").locator(".summary").focus()
+    ada.keyboard.press("j")
+    on_row(ada, "no. p")
+    ada.wait_for_timeout(WALK_MS)
+    expect(pane.get_by_role("heading", level=1)).to_contain_text("no. o")
+    late[0].fulfill(status=500)
+    expect(ada.locator("#notices")).to_contain_text("answered with an error (500)")
+    expect(row(ada, "no. o")).to_have_class("row risk-low is-pending")
+    expect(pane.get_by_role("heading", level=1)).to_contain_text("no. p")
     site.manage("shell", "-v0", "-c", END)
 
 
