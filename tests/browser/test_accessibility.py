@@ -192,7 +192,7 @@ def test_hostile_arguments_are_inert_and_flagged(
             text("Sent."),
         ]
     )
-    ada, bob = sign_in("ada", bypass_csp=True), sign_in("bob")
+    ada, bob = sign_in("ada", **EVERYWHERE), sign_in("bob")
     alerts: list[str] = []
     ada.on("dialog", lambda dialog: alerts.append(dialog.message))
     start(bob, "Write to a@b.example.")
@@ -204,7 +204,7 @@ def test_hostile_arguments_are_inert_and_flagged(
 
     expect(ada.locator(".card")).to_contain_text("<img src=x onerror=alert(1)>")
     assert ada.locator(".card img").count() == 0
-    assert_accessible(ada)
+    assert_accessible_everywhere(ada)
     approve = ada.get_by_role("button", name="Approve", exact=True)
     approve.click()
     expect(ada.locator(".card")).not_to_contain_text("Approved by")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from playwright.sync_api import FloatRect, Locator, Page, Route, expect
 
 from tests.fake_openai import text
@@ -72,13 +74,20 @@ def on_row(page: Page, words: str) -> None:
     expect(row(page, words).locator(".summary")).to_be_focused()
 
 
-def test_everything_is_done_by_keys_alone(
-    site: Site, model: Model, sign_in: SignIn
-) -> None:
+@pytest.fixture
+def bob(site: Site, model: Model, sign_in: SignIn) -> Iterator[Page]:
+    """Bob's page, with a run of his to make calls for; they end with the test."""
     model.answers([refund("2001"), text("Done.")])
-    bob = sign_in("bob")
-    start(bob, "Refund order 2001.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
+    page = sign_in("bob")
+    start(page, "Refund order 2001.")
+    expect(page.locator(".timeline")).to_contain_text("You started this run")
+    yield page
+    site.manage("shell", "-v0", "-c", END)
+
+
+def test_everything_is_done_by_keys_alone(
+    site: Site, bob: Page, sign_in: SignIn
+) -> None:
     open_calls(site, ("a", "low"), ("b", "high"), ("c", "low"))
     ada = sign_in("ada", viewport=WIDE, bypass_csp=True)
     ada.goto("/?view=all")
@@ -149,16 +158,11 @@ def test_everything_is_done_by_keys_alone(
 
     keys.press("x")
     expect(ada.locator("#picked")).to_have_text("1 selected")
-    site.manage("shell", "-v0", "-c", END)
 
 
 def test_rows_change_in_their_place_and_arrivals_wait(
-    site: Site, model: Model, sign_in: SignIn
+    site: Site, bob: Page, sign_in: SignIn
 ) -> None:
-    model.answers([refund("2002"), text("Done.")])
-    bob = sign_in("bob")
-    start(bob, "Refund order 2002.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
     open_calls(site, ("d", "low"), ("e", "low"))
     ada = sign_in("ada", viewport=WIDE)
     ada.goto("/")
@@ -197,13 +201,9 @@ def test_rows_change_in_their_place_and_arrivals_wait(
 
 
 def test_a_key_is_answered_at_once_and_a_decision_shows_elsewhere_soon(
-    site: Site, model: Model, sign_in: SignIn
+    site: Site, bob: Page, sign_in: SignIn
 ) -> None:
     """The aims are 100 and 500 ms; the bounds leave room for a machine under load."""
-    model.answers([refund("2003"), text("Done.")])
-    bob = sign_in("bob")
-    start(bob, "Refund order 2003.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
     open_calls(site, ("h", "low"), ("i", "low"))
     ada, watching = sign_in("ada", viewport=WIDE), sign_in("bob", viewport=WIDE)
     for page in (ada, watching):
@@ -235,16 +235,11 @@ def test_a_key_is_answered_at_once_and_a_decision_shows_elsewhere_soon(
     )
     assert shown < 1000
     assert elsewhere < 5000
-    site.manage("shell", "-v0", "-c", END)
 
 
 def test_who_looks_is_shown_and_a_claim_too(
-    site: Site, model: Model, sign_in: SignIn
+    site: Site, bob: Page, sign_in: SignIn
 ) -> None:
-    model.answers([refund("2004"), text("Done.")])
-    bob = sign_in("bob")
-    start(bob, "Refund order 2004.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
     open_calls(site, ("j", "low"))
     ada = sign_in("ada", viewport=WIDE)
     bob.goto("/")
@@ -255,18 +250,16 @@ def test_who_looks_is_shown_and_a_claim_too(
     expect(row(ada, "no. j").locator("[data-who]")).to_have_count(0)
     ada.get_by_role("button", name="Claim").click()
     expect(row(bob, "no. j")).to_contain_text("claimed by ada")
+    # The row has changed, and is marked as the one that is open all the same.
+    expect(row(ada, "no. j")).to_contain_text("claimed by ada")
+    expect(row(ada, "no. j").locator("[aria-current]")).to_have_count(1)
     ada.goto("/conversations/")
     expect(row(bob, "no. j")).not_to_contain_text("open at ada")
-    site.manage("shell", "-v0", "-c", END)
 
 
 def test_a_row_that_changes_keeps_the_click_and_opens_once(
-    site: Site, model: Model, sign_in: SignIn
+    site: Site, bob: Page, sign_in: SignIn
 ) -> None:
-    model.answers([refund("2006"), text("Done.")])
-    bob = sign_in("bob")
-    start(bob, "Refund order 2006.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
     pressed, walked_to = open_calls(site, ("m", "low"), ("n", "low"))
     ada = sign_in("ada", viewport=WIDE)
     ada.goto("/")
@@ -297,16 +290,11 @@ def test_a_row_that_changes_keeps_the_click_and_opens_once(
     expect(ada.locator("#pane h1")).to_contain_text("no. n")
     ada.wait_for_timeout(WALK_MS)
     assert asked.count(f"{site.url}/requests/{walked_to}/") == 1
-    site.manage("shell", "-v0", "-c", END)
 
 
 def test_nothing_is_lost_where_answers_are_late_or_do_not_come(
-    site: Site, model: Model, sign_in: SignIn
+    site: Site, bob: Page, sign_in: SignIn
 ) -> None:
-    model.answers([refund("2007"), text("Done.")])
-    bob = sign_in("bob")
-    start(bob, "Refund order 2007.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
     open_calls(site, ("o", "low"), ("p", "low"))
     ada = sign_in("ada", viewport=WIDE)
     ada.goto("/")
@@ -340,16 +328,11 @@ def test_nothing_is_lost_where_answers_are_late_or_do_not_come(
     expect(ada.locator("#notices")).to_contain_text("answered with an error (500)")
     expect(row(ada, "no. o")).to_have_class("row risk-low is-pending")
     expect(pane.get_by_role("heading", level=1)).to_contain_text("no. p")
-    site.manage("shell", "-v0", "-c", END)
 
 
 def test_many_are_decided_without_javascript(
-    site: Site, model: Model, sign_in: SignIn
+    site: Site, bob: Page, sign_in: SignIn
 ) -> None:
-    model.answers([refund("2005"), text("Done.")])
-    bob = sign_in("bob")
-    start(bob, "Refund order 2005.")
-    expect(bob.locator(".timeline")).to_contain_text("You started this run")
     open_calls(site, ("k", "low"), ("l", "low"))
     ada = sign_in("ada", java_script_enabled=False)
     ada.goto("/")
@@ -361,4 +344,3 @@ def test_many_are_decided_without_javascript(
     ada.get_by_role("button", name="Reject these").click()
 
     expect(ada.get_by_role("heading", level=1)).to_have_text("2 done")
-    site.manage("shell", "-v0", "-c", END)
