@@ -53,7 +53,7 @@ from .journal import (
     open_calls,
 )
 from .live.deltas import DeltaSender
-from .loading import LoadedRun, load
+from .loading import LoadedRun, load, load_queued
 from .models import RunStatus
 from .presence import Presence
 from .services import lease as leases
@@ -120,7 +120,7 @@ class Executor:
         self._sweeper.start()
         embedded.listen(self._woken)
         self._over = asyncio.Event()
-        self._listening = asyncio.create_task(dispatch.listen_for_jobs(self._over))
+        self._listening = asyncio.create_task(dispatch.hear(self.name, self._over))
         self._helpers = {
             asyncio.create_task(self._sweep()),
             asyncio.create_task(self._tick()),
@@ -278,19 +278,13 @@ class Executor:
         where all runners look at the same runs, of which each gets a few.
         """
         try:
-            loaded = await self._peek(run_id) if peek else None
-            begun = await self._begun(run_id, _seen(loaded))
+            execution = await self._taken(run_id, peek)
         except DatabaseError:
             logger.exception("A run was not taken", extra={"run_id": str(run_id)})
             return False
-        if begun is None:
+        if execution is None:
             return False
-        lease = begun.lease
-        execution = Execution(
-            lease, DurableGate(lease, self._db, begun.verdicts), claims=begun.claims
-        )
-        if begun.verdicts is not None:
-            execution.loaded = loaded
+        lease = execution.lease
         self._held[run_id] = execution
         try:
             await self._drive_to_rest(execution)
@@ -305,20 +299,34 @@ class Executor:
             execution.gate.rest()
         return True
 
-    async def _begun(self, run_id: UUID, seen: steps.Seen | None) -> steps.Begun | None:
-        if seen is not None:
-            return await self._db.write(run_id, steps.begin, run_id, self.name, seen)
-        lease = await self._db.write(run_id, leases.take, run_id, self.name)
-        return None if lease is None else steps.Begun(lease=lease)
-
-    async def _peek(self, run_id: UUID) -> LoadedRun | None:
-        """Read the run before it is ours; None where it must be read again."""
-        try:
-            return await self._db.read(load, run_id)
-        except DatabaseError:
-            raise
-        except Exception:
-            return None  # what is wrong with it is said once it is ours
+    async def _taken(self, run_id: UUID, peek: bool) -> Execution | None:
+        """Take the run; None when it is not to be had."""
+        loaded = None
+        if peek:
+            try:
+                loaded = await self._db.read(load_queued, run_id)
+            except DatabaseError:
+                raise
+            except Exception as error:
+                # Said of the run once it is ours, and read again.
+                logger.debug("A run cannot be read", exc_info=error)
+            else:
+                if loaded is None:
+                    return None
+        if (seen := _seen(loaded)) is None:
+            lease = await self._db.write(run_id, leases.take, run_id, self.name)
+            if lease is None:
+                return None
+            return Execution(lease, DurableGate(lease, self._db))
+        begun = await self._db.write(run_id, steps.begin, run_id, self.name, seen)
+        if begun is None:
+            return None
+        return Execution(
+            begun.lease,
+            DurableGate(begun.lease, self._db, begun.verdicts),
+            claims=begun.claims,
+            loaded=None if begun.verdicts is None else loaded,
+        )
 
     async def _drive_to_rest(self, execution: Execution) -> None:
         """Drive the run until it has ended or waits with nothing left to look at."""
@@ -469,6 +477,7 @@ def _seen(loaded: LoadedRun | None) -> steps.Seen | None:
     if loaded is None or loaded.stopping or loaded.change is not None:
         return None
     return steps.Seen(
+        agent_key=loaded.agent_key,
         last_seq=loaded.last_seq,
         calls=open_calls(loaded.state),
         undecided=gated_calls(loaded.state),

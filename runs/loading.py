@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import User
 
@@ -22,7 +23,7 @@ from .engine.state.stored import (
     read_view,
 )
 from .history import history_before
-from .models import EventKind, Run, RunEvent
+from .models import EventKind, Run, RunEvent, RunStatus
 from .services import rows
 from .statements import Rows
 from .upgrades import (
@@ -38,6 +39,7 @@ from .upgrades import (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedRun:
     agent: Agent[Any]
+    agent_key: str
     state: RunState[Any]
     max_turns: int
     stopping: bool
@@ -53,13 +55,22 @@ class LoadedRun:
     """What becomes of its open calls under that change, where a person is asked."""
 
 
-def load(run_id: Any) -> LoadedRun:
+def load(run_id: UUID) -> LoadedRun:
     """Return the run as it stands in the database, and how its code has changed.
 
     Raises UnknownAgent, InvalidRunState, RunStateVersionError, or UserError when it
     cannot go on under the code there is, whatever a person says.
     """
+    return _loaded(rows.run.get(run_id))
+
+
+def load_queued(run_id: UUID) -> LoadedRun | None:
+    """Return the run as `load`; None when it is not queued any more."""
     run = rows.run.get(run_id)
+    return _loaded(run) if run.status == RunStatus.QUEUED else None
+
+
+def _loaded(run: Run) -> LoadedRun:
     registered = registry.get(run.agent_key)
     agent, head = registered.agent, read_head(_json(run.head))
     change = code_change(run, registered, head)
@@ -80,6 +91,7 @@ def load(run_id: Any) -> LoadedRun:
         open_call.in_doubt = False
     return LoadedRun(
         agent=agent,
+        agent_key=run.agent_key,
         state=state,
         max_turns=run.max_turns,
         stopping=run.stop_requested_at is not None,

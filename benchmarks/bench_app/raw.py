@@ -12,6 +12,7 @@ import psycopg
 from django.db import connection
 from django.utils import timezone
 
+from approvals.models import ApprovalRequest, Decision
 from runs.models import Run, RunEvent
 
 BEGIN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
@@ -24,6 +25,12 @@ APPEND = (
     f"INSERT INTO {RunEvent._meta.db_table} "  # noqa: S608
     "(run_id, seq, kind, frame, call_key, payload, created_at) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s)"
+)
+READS = (
+    f"SELECT * FROM {Run._meta.db_table} WHERE id = %s",  # noqa: S608
+    f"SELECT * FROM {RunEvent._meta.db_table} WHERE run_id = %s ORDER BY seq",  # noqa: S608
+    f"SELECT * FROM {ApprovalRequest._meta.db_table} request "  # noqa: S608
+    f"JOIN {Decision._meta.db_table} ON request_id = request.id WHERE run_id = %s",
 )
 PLAIN = (
     "CREATE TABLE IF NOT EXISTS bench_row (id INTEGER PRIMARY KEY, run TEXT, text TEXT)"
@@ -56,6 +63,11 @@ class RawDriver:
         [seq] = execute(self._store, (head, 1, usage, run)).fetchone()
         execute(self._append, (run, seq, "item", "", "", payload, now))
         execute("COMMIT")
+
+    def read(self, run_id: UUID) -> int:
+        """Read a run, its log and what is decided about it; return how many rows."""
+        run = run_id.hex if self._is_sqlite else run_id
+        return sum(len(self._base.execute(read, (run,)).fetchall()) for read in READS)
 
     def commit_rows(self, run: str, count: int) -> None:
         """Add rows to a table without any index, in one commit."""

@@ -26,8 +26,11 @@ class Dispatch(Protocol):
         """
         ...
 
-    async def listen_for_jobs(self, stop: asyncio.Event) -> None:
-        """Pass on to `embedded`'s listeners what other processes say, until `stop`."""
+    async def hear(self, name: str, stop: asyncio.Event) -> None:
+        """Pass on to `embedded`'s listeners what other processes say, until `stop`.
+
+        `name` is what the runner of this process holds its leases under.
+        """
         ...
 
 
@@ -36,9 +39,9 @@ def wake(run_id: UUID, at: datetime | None = None) -> None:
     _chosen().wake(run_id, at)
 
 
-async def listen_for_jobs(stop: asyncio.Event) -> None:
+async def hear(name: str, stop: asyncio.Event) -> None:
     """Hear what other processes say until `stop` is set; see `Dispatch`."""
-    await _chosen().listen_for_jobs(stop)
+    await _chosen().hear(name, stop)
 
 
 @functools.cache

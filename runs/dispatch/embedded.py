@@ -29,7 +29,7 @@ def tell(run_id: UUID, at: datetime | None = None) -> None:
         listener(run_id, at)
 
 
-async def listen_for_jobs(stop: asyncio.Event) -> None:
+async def hear(name: str, stop: asyncio.Event) -> None:
     """There is no other process to hear of."""
     await stop.wait()
 

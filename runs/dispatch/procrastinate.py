@@ -1,7 +1,8 @@
 """Wake-ups between processes: jobs in PostgreSQL, put there by the same transaction.
 
-A job only says "look at run X" to whatever runs in the process that takes it. It is
-done at once and may be lost or doubled: the run's own row says what there is to do.
+A job only says "look at run X" to whatever runs in the process that takes it. It may be
+lost or doubled: the run's own row says what there is to do. One runner is told of it by
+the commit itself; the job is for when that one does not hear, and for later.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +25,12 @@ from psycopg_pool import AsyncConnectionPool
 
 from ..engine.cancel import cancel_all
 from . import embedded
+from .announcements import announce, receive
 
 logger = logging.getLogger(__name__)
 
 QUEUE = "runs"
-# Jobs are announced; looking finds those that fell due, and those never heard of.
+# How late what was not heard of may be, and what falls due.
 POLL_S = 1.0
 # Jobs are done at once. More than one, so that the next is taken while one is deleted.
 AT_ONCE = 8
@@ -35,7 +38,7 @@ HEARTBEAT_S = 5.0
 STALLED_S = 20.0
 RETRY_S = 1.0
 CONNECT_S = 5.0
-MOST_CONNECTIONS = 2  # and one more that hears what is announced
+MOST_CONNECTIONS = 2  # and one more that hears what is announced, and no pool has
 APPLICATION_NAME = "placet jobs"
 
 
@@ -62,44 +65,60 @@ def wake(run_id: UUID, at: datetime | None = None) -> None:
     except ConnectorException as error:
         # What has lost its database is not what is wrong with a run.
         raise OperationalError("A wake-up could not be stored.") from error
-    embedded.wake(run_id, at)  # this very process need not wait for the job
+    if at is None:
+        announce(run_id)
+    embedded.wake(run_id, at)  # this very process need not wait for the commit's word
 
 
-async def listen_for_jobs(stop: asyncio.Event) -> None:
-    """Do the jobs of other processes until `stop` is set.
+async def hear(name: str, stop: asyncio.Event) -> None:
+    """Hear what is announced to the runner of this name, and do jobs, until `stop`.
 
     Connections that are lost, and a database that restarts, are waited for. A job whose
     process dies is done by another: looking twice does no harm.
     """
+    async with asyncio.TaskGroup() as both:
+        both.create_task(_until(stop, _do_jobs))
+        both.create_task(_until(stop, partial(_hear, name)))
+
+
+async def _until(stop: asyncio.Event, hear: Callable[[], Awaitable[None]]) -> None:
+    """Hear until `stop` is set, anew whenever it fails or ends by itself."""
     while not stop.is_set():
         try:
-            await _work(stop)
+            await _once(stop, hear)
         except (psycopg.Error, ConnectorException):
             logger.warning(
-                "The database gives no jobs; it is asked again.", exc_info=True
+                "The database tells of no wake-ups; it is asked again.", exc_info=True
             )
+        except Exception:
+            logger.exception("Hearing of wake-ups broke; it begins anew.")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RETRY_S):
                 await stop.wait()
 
 
-async def _work(stop: asyncio.Event) -> None:
-    """Do jobs until `stop` is set, or until that fails or ends by itself."""
-    working, stopped = asyncio.create_task(do_jobs()), asyncio.create_task(stop.wait())
+async def _once(stop: asyncio.Event, hear: Callable[[], Awaitable[None]]) -> None:
+    hearing = asyncio.ensure_future(hear())
+    stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({hearing, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await cancel_all([working, stopped])
-    if working.done() and not working.cancelled():
-        working.result()
+        await cancel_all([hearing, stopped])
+    if hearing.done() and not hearing.cancelled():
+        hearing.result()
 
 
-async def do_jobs(queue: str = QUEUE) -> None:
-    """Do the jobs of a queue until cancelled; the one in hand is finished first."""
-    async with _connected() as jobs:
+async def _hear(name: str) -> None:
+    await receive(name, _parameters(), embedded.tell)
+
+
+async def _do_jobs() -> None:
+    """Do jobs until cancelled; the one in hand is finished first."""
+    async with connected() as jobs:
         await jobs.run_worker_async(
-            queues=[queue],
+            queues=[QUEUE],
             concurrency=AT_ONCE,
+            listen_notify=False,  # what is wanted at once is announced to one runner
             fetch_job_polling_interval=POLL_S,
             update_heartbeat_interval=HEARTBEAT_S,
             stalled_worker_timeout=STALLED_S,
@@ -109,7 +128,7 @@ async def do_jobs(queue: str = QUEUE) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected() -> AsyncIterator[App]:
+async def connected() -> AsyncIterator[App]:
     """Give the app on connections of this loop's own; Django's belong to threads."""
     async with AsyncConnectionPool(
         kwargs=_parameters(),

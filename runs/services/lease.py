@@ -105,13 +105,21 @@ def take_row(run_id: UUID, owner: str) -> rows.TakenRow | None:
     return rows.take(run_id, seen.status, owner, now, now + settings.PLACET_LEASE)
 
 
+def take_queued(run_id: UUID, agent_key: str, owner: str) -> rows.TakenRow | None:
+    """Give the row of a run that was seen queued to `owner`, as `take_row`."""
+    if not limits.take_place(agent_key):
+        return None
+    now = timezone.now()
+    expires_at = now + settings.PLACET_LEASE
+    return rows.take(run_id, RunStatus.QUEUED, owner, now, expires_at)
+
+
 def taken_up(run_id: UUID, row: rows.TakenRow, then: Sequence[LogEntry] = ()) -> None:
     """Log that the run has been taken, and `then`, in the same transaction."""
-    now = timezone.now()
-    rows.insert_events(run_id, [log.status_entry(RunStatus.RUNNING)], row.last_seq, now)
+    last_seq = rows.move_on(run_id, len(then)) if then else row.last_seq
+    entries = [log.status_entry(RunStatus.RUNNING), *then]
+    rows.insert_events(run_id, entries, last_seq, timezone.now())
     poke(run_topic(run_id))
-    if then:
-        log.append(run_id, then, now)
 
 
 def lease_of(run_id: UUID, owner: str, row: rows.TakenRow) -> Lease:

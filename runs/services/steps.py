@@ -26,7 +26,7 @@ from ..gate import Decided, gate
 from ..models import EventKind, Run, ToolExecution
 from ..transactions import write
 from . import log, rows
-from .lease import Lease, advance, held, lease_of, look, take_row, taken_up
+from .lease import Lease, advance, held, lease_of, look, take_queued, taken_up
 
 _EXECUTION_AFTER = {
     OutcomeKind.SUCCEEDED: ToolExecution.Status.SUCCEEDED,
@@ -41,8 +41,9 @@ _EXECUTION_AFTER = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A run as it was read before it was taken."""
+    """A queued run as it was read before it was taken."""
 
+    agent_key: str
     last_seq: int
     calls: Sequence[Call]
     """Its open calls that a decision can move on."""
@@ -68,7 +69,7 @@ def begin(run_id: UUID, owner: str, seen: Seen) -> Begun | None:
     Nothing is claimed where the run has changed since it was `seen`. Returns None when
     it is not to be taken.
     """
-    row = take_row(run_id, owner)
+    row = take_queued(run_id, seen.agent_key, owner)
     if row is None:
         return None
     lease = lease_of(run_id, owner, row)

@@ -180,7 +180,12 @@ def test_a_taken_run_knows_what_is_held() -> None:
     say("approve", request, ada())
     Run.objects.update(status=RunStatus.QUEUED)
     run.refresh_from_db()
-    seen = steps.Seen(last_seq=run.last_seq, calls=[held_call()], undecided=[])
+    seen = steps.Seen(
+        agent_key=run.agent_key,
+        last_seq=run.last_seq,
+        calls=[held_call()],
+        undecided=[],
+    )
 
     begun = steps.begin(run.pk, "worker", seen)
 

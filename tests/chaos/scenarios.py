@@ -244,7 +244,10 @@ def _taken_and_left(web: Web) -> None:
     web.decide(web.pending()[0])
     owner, loaded = f"1-{web.name}", load(run.pk)
     seen = steps.Seen(
-        last_seq=loaded.last_seq, calls=open_calls(loaded.state), undecided=[]
+        agent_key=loaded.agent_key,
+        last_seq=loaded.last_seq,
+        calls=open_calls(loaded.state),
+        undecided=[],
     )
     if begun := steps.begin(run.pk, owner, seen):
         steps.propose(begun.lease, gated_calls(loaded.state))

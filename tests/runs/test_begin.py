@@ -42,6 +42,7 @@ def approve(run: Run) -> None:
 def seen(run: Run) -> steps.Seen:
     loaded = load(run.pk)
     return steps.Seen(
+        agent_key=loaded.agent_key,
         last_seq=loaded.last_seq,
         calls=open_calls(loaded.state),
         undecided=gated_calls(loaded.state),

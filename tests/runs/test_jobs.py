@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from approvals.models import ApprovalRequest
 from runs.dispatch import embedded
-from runs.models import Run
+from runs.models import Conversation, Run, RunStatus, Worker
+from runs.services import workers
 from tests import elsewhere, servers
 from tests.factories import ada, until
 
@@ -26,12 +27,14 @@ from .test_steps import make_call, proposed
 if servers.ON_POSTGRESQL:
     from procrastinate.contrib.django import connector_params
 
+    from runs.dispatch import announcements
     from runs.dispatch import procrastinate as jobs
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 PARAMETERS = "runs.dispatch.procrastinate.connector_params"
+ME, ANOTHER = "1-me", "2-another"
 LISTENING = (
-    "SELECT 1 FROM pg_stat_activity"
+    "SELECT pid FROM pg_stat_activity"
     " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
 )
 
@@ -91,7 +94,7 @@ def told() -> Iterator[list[UUID]]:
 async def listening(told: list[UUID]) -> AsyncIterator[asyncio.Event]:
     """A loop that does jobs, and has been seen to do one; its end is in order."""
     stop = asyncio.Event()
-    task = asyncio.create_task(jobs.listen_for_jobs(stop))
+    task = asyncio.create_task(jobs.hear(ME, stop))
     await deferred(first := uuid4())
     await until_told(told, first)
     yield stop
@@ -155,21 +158,142 @@ def test_a_wake_up_for_later_waits_until_then(told: list[UUID]) -> None:
     assert told == []
 
 
-async def test_a_job_is_heard_of_and_gone_when_it_is_done(
-    monkeypatch: pytest.MonkeyPatch, told: list[UUID]
+async def test_a_job_nobody_heard_of_is_found_and_gone_when_it_is_done(
+    told: list[UUID], listening: asyncio.Event
 ) -> None:
-    monkeypatch.setattr(jobs, "POLL_S", 3600.0)  # what is not announced is not found
-    stop = asyncio.Event()
-    task = asyncio.create_task(jobs.listen_for_jobs(stop))
-    await until(lambda: rows(LISTENING), "The listener")
     run_id = uuid4()
 
     await deferred(run_id)
 
     await until_told(told, run_id)
     await until(lambda: all_jobs() == 0, "The end of the job")
+
+
+@pytest.fixture
+async def hearing(
+    told: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
+    """A runner that lives, and hears only of what is announced to it."""
+    monkeypatch.setattr(jobs, "POLL_S", 3600.0)
+    await sync_to_async(workers.enter)(ME, concurrency=1)
+    stop = asyncio.Event()
+    task = asyncio.create_task(jobs.hear(ME, stop))
+    await until(lambda: rows(LISTENING), "The listener")
+    yield
     stop.set()
     await asyncio.wait_for(task, 20)
+
+
+@transaction.atomic
+def announced(*run_ids: UUID) -> None:
+    for run_id in run_ids:
+        announcements.announce(run_id)
+
+
+async def test_a_commit_tells_a_runner_that_lives(
+    told: list[UUID], hearing: None
+) -> None:
+    run_id = uuid4()
+
+    await sync_to_async(announced)(run_id)
+
+    await until_told(told, run_id)
+
+
+async def test_what_is_not_committed_is_not_announced(
+    told: list[UUID], hearing: None
+) -> None:
+    undone, done = uuid4(), uuid4()
+
+    def fail() -> None:
+        with transaction.atomic():
+            announcements.announce(undone)
+            raise ValueError("the decision was not possible")
+
+    with pytest.raises(ValueError, match="not possible"):
+        await sync_to_async(fail)()
+    await sync_to_async(announced)(done)
+
+    await until_told(told, done)
+    assert told == [done]
+
+
+async def test_whoever_holds_a_run_is_told_of_it(
+    told: list[UUID], hearing: None
+) -> None:
+    await sync_to_async(workers.enter)(ANOTHER, concurrency=1)
+    theirs = [await sync_to_async(held_by)(ANOTHER) for _ in range(5)]
+    mine = [await sync_to_async(held_by)(ME) for _ in range(5)]
+
+    await sync_to_async(announced)(*theirs, *mine)
+
+    await until_told(told, mine[-1])
+    assert told == mine
+
+
+def held_by(name: str) -> UUID:
+    now = timezone.now()
+    talk = Conversation.objects.create(agent_key="x", created_at=now, updated_at=now)
+    return Run.objects.create(
+        conversation=talk,
+        agent_key="x",
+        status=RunStatus.RUNNING,
+        lease_owner=name,
+        created_at=now,
+        updated_at=now,
+    ).pk
+
+
+async def test_who_has_left_or_is_silent_is_not_told(
+    told: list[UUID], hearing: None
+) -> None:
+    def others() -> UUID:
+        for name in ("3-left", "4-silent"):
+            workers.enter(name, concurrency=1)
+        workers.leave("3-left")
+        long_ago = timezone.now() - timedelta(minutes=2)
+        Worker.objects.filter(name="4-silent").update(seen_at=long_ago)
+        return held_by("4-silent")
+
+    run_ids = [uuid4() for _ in range(20)] + [await sync_to_async(others)()]
+
+    await sync_to_async(announced)(*run_ids)
+
+    await until_told(told, run_ids[-1])
+    assert told == run_ids
+
+
+def test_with_no_runner_alive_a_wake_up_is_a_job_only() -> None:
+    run_id = uuid4()
+
+    with transaction.atomic():
+        jobs.wake(run_id)
+
+    assert waiting_jobs() == [(str(run_id), None)]
+
+
+async def test_what_is_no_run_is_not_passed_on(told: list[UUID], hearing: None) -> None:
+    run_id = uuid4()
+
+    await sync_to_async(rows)("SELECT pg_notify(%s, 'no run')", f"placet_{ME}")
+    await sync_to_async(announced)(run_id)
+
+    await until_told(told, run_id)
+    assert told == [run_id]
+
+
+async def test_a_lost_listener_is_made_anew(
+    told: list[UUID], hearing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "RETRY_S", 0.01)
+    [(pid,)] = await sync_to_async(rows)(LISTENING)
+    await sync_to_async(end_backend)(pid)
+    await until(lambda: rows(LISTENING), "The listener")
+    run_id = uuid4()
+
+    await sync_to_async(announced)(run_id)
+
+    await until_told(told, run_id)
 
 
 async def test_a_job_that_fell_due_is_done(
@@ -232,7 +356,7 @@ async def test_a_database_that_does_not_answer_is_asked_again(
 
     monkeypatch.setattr(PARAMETERS, away)
     stop, run_id = asyncio.Event(), uuid4()
-    task = asyncio.create_task(jobs.listen_for_jobs(stop))
+    task = asyncio.create_task(jobs.hear(ME, stop))
     await asyncio.wait_for(asked.wait(), 20)
     await deferred(run_id)
 
@@ -270,7 +394,7 @@ async def test_the_job_of_a_process_that_died_is_done_by_another(
 
 async def test_the_end_leaves_no_task_connection_or_worker(told: list[UUID]) -> None:
     before, stop = asyncio.all_tasks(), asyncio.Event()
-    task = asyncio.create_task(jobs.listen_for_jobs(stop))
+    task = asyncio.create_task(jobs.hear(ME, stop))
     await deferred(run_id := uuid4())
     await until_told(told, run_id)
 
@@ -288,7 +412,7 @@ async def test_what_marks_a_job_does_not_wait_for_the_disk(
     # Without what the tests' own settings say of it.
     monkeypatch.setattr(PARAMETERS, lambda: {**connector_params(), "options": ""})
 
-    async with jobs._connected() as app:
+    async with jobs.connected() as app:
         found = await app.connector.execute_query_one_async("SHOW synchronous_commit")
 
     assert found == {"synchronous_commit": "off"}

@@ -1,4 +1,4 @@
-"""A worker of bare jobs, on the same terms as that of the app's own."""
+"""A worker of bare jobs: Procrastinate's own, which hears of each job at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from bench_app.jobs import QUEUE
-from runs.dispatch.procrastinate import do_jobs
+from runs.dispatch.procrastinate import connected
 
 
 class Command(BaseCommand):
@@ -17,4 +17,11 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         self.stdout.write("Ready")
         self.stdout.flush()
-        asyncio.run(do_jobs(QUEUE))
+        asyncio.run(_do_jobs())
+
+
+async def _do_jobs() -> None:
+    async with connected() as jobs:
+        await jobs.run_worker_async(
+            queues=[QUEUE], delete_jobs="always", install_signal_handlers=False
+        )
