@@ -35,6 +35,7 @@ from .engine import (
     RunInterrupted,
     Runner,
     RunResultStreaming,
+    RunState,
     RunStopped,
     SpanRecorder,
     TurnStartedStreamEvent,
@@ -52,6 +53,7 @@ from .journal import (
     gated_calls,
     open_calls,
 )
+from .kept import KeptRuns
 from .live.deltas import DeltaSender
 from .loading import LoadedRun, load, load_queued
 from .models import RunStatus
@@ -78,7 +80,11 @@ class Execution:
     claims: dict[str, Claim] = field(default_factory=dict)
     """Of calls that were approved when the run was taken, and have not started."""
     loaded: LoadedRun | None = None
-    """The run as it was read when it was taken, for the first stretch."""
+    """The run as it was known when it was taken, for the first stretch."""
+    driven: LoadedRun | None = None
+    """The run as its last stretch began with it."""
+    journal: DurableJournal | None = None
+    """Of its last stretch."""
     streaming: RunResultStreaming[Any] | None = None
     stopping: bool = False
     wakes_seen: int = field(init=False)
@@ -106,6 +112,7 @@ class Executor:
     _tasks: dict[UUID, asyncio.Task[bool]] = field(default_factory=dict, init=False)
     _abandoned: set[asyncio.Task[bool]] = field(default_factory=set, init=False)
     _db: Database = field(default_factory=Database, init=False)
+    _kept: KeptRuns = field(default_factory=KeptRuns, init=False)
     _presence: Presence = field(default_factory=Presence, init=False)
     _leaving: bool = field(default=False, init=False)
 
@@ -214,6 +221,7 @@ class Executor:
         """Tell the heartbeat that the loop is alive, however busy the database is."""
         while True:
             self._heartbeat.tick()
+            self._kept.drop_old()
             await asyncio.sleep(TICK_S)
 
     async def _free_the_dead(self) -> None:
@@ -285,6 +293,7 @@ class Executor:
         if execution is None:
             return False
         lease = execution.lease
+        self._kept.drop(run_id)
         self._held[run_id] = execution
         try:
             await self._drive_to_rest(execution)
@@ -301,8 +310,8 @@ class Executor:
 
     async def _taken(self, run_id: UUID, peek: bool) -> Execution | None:
         """Take the run; None when it is not to be had."""
-        loaded = None
-        if peek:
+        loaded = self._kept.get(run_id)
+        if peek and loaded is None:
             try:
                 loaded = await self._db.read(load_queued, run_id)
             except DatabaseError:
@@ -343,7 +352,7 @@ class Executor:
                 who = "The run" if getattr(error, "run_state", None) else "Placet"
                 told = f"{who} failed: {type(error).__name__}: {error}"
                 return await self._fail(execution.lease, told)
-            at_rest = await self._put_to_rest(execution.lease, result)
+            at_rest = await self._put_to_rest(execution, result)
 
     async def _interrupted(self, lease: Lease, error: Exception) -> None:
         """End the run as what broke its stretch says, or raise what ends no run."""
@@ -356,9 +365,10 @@ class Executor:
         await self._fail(lease, str(error))
 
     async def _put_to_rest(
-        self, lease: Lease, result: RunResultStreaming[Any] | None
+        self, execution: Execution, result: RunResultStreaming[Any] | None
     ) -> bool:
         """Store that the stretch is over; False when the run is to be driven on."""
+        lease = execution.lease
         if result is None:  # it waits for a go-ahead
             return await self._write(leases.park, lease)
         if result.state.is_done:
@@ -368,7 +378,17 @@ class Executor:
         elif not result.interruptions:
             await self._fail(lease, "The run ended without an answer or a question.")
         else:
-            return await self._write(leases.park, lease)
+            return await self._park(execution, result.state)
+        return True
+
+    async def _park(self, execution: Execution, state: RunState[Any]) -> bool:
+        """Let the run wait, and keep it; False when it is to be driven on."""
+        lease, run, journal = execution.lease, execution.driven, execution.journal
+        is_stored = journal is not None and journal.has_stored(state)
+        if not await self._write(leases.park, lease):
+            return False
+        if run is not None and is_stored:
+            self._kept.keep(run, state, lease.epoch)
         return True
 
     async def _finish(self, lease: Lease, result: RunResultStreaming[Any]) -> None:
@@ -420,6 +440,7 @@ class Executor:
         if loaded.stopping or execution.stopping:
             raise RunStopped("The run was stopped.")
         journal = DurableJournal(lease, self._db, spans, execution.claims)
+        execution.driven, execution.journal = loaded, journal
         with recording(spans):
             streaming = Runner.run_streamed(
                 loaded.agent,
@@ -478,7 +499,8 @@ def _seen(loaded: LoadedRun | None) -> steps.Seen | None:
         return None
     return steps.Seen(
         agent_key=loaded.agent_key,
-        last_seq=loaded.last_seq,
+        epoch=loaded.epoch,
+        head=loaded.head,
         calls=open_calls(loaded.state),
         undecided=gated_calls(loaded.state),
     )

@@ -64,6 +64,8 @@ class DurableJournal:
     claims: dict[str, Claim] = field(default_factory=dict)
     """Made when the run was taken, for calls that have not started yet."""
     _messages_read: int = field(default=0, init=False)
+    _head: JSONObject | None = field(default=None, init=False)
+    """The head that was stored last."""
 
     async def begin_turn(self, state: RunState[Any]) -> Sequence[JSONObject]:
         texts = await self.db.read(steps.begin_turn, self.lease)
@@ -74,15 +76,21 @@ class DurableJournal:
 
     async def append(self, state: RunState[Any], entries: Sequence[LogEntry]) -> None:
         read, self._messages_read = self._messages_read, 0
+        head = state.head()
         await self.db.step(
             self.lease,
             steps.append_step,
             self.lease,
             [*entries, *ended_spans(self.spans)],
-            state.head(),
+            head,
             gated=gated_calls(state),
             messages_read=read,
         )
+        self._head = head
+
+    def has_stored(self, state: RunState[Any]) -> bool:
+        """Say whether `state` is the very one that it has stored."""
+        return state.head() == self._head
 
     async def claim(self, state: RunState[Any], call: Call) -> Claim:
         if made := self.claims.pop(call.key, None):
@@ -124,6 +132,7 @@ class DurableJournal:
             entries,
             head,
         )
+        self._head = head
 
 
 @dataclass(eq=False)

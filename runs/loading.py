@@ -38,13 +38,20 @@ from .upgrades import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedRun:
+    run_id: UUID
     agent: Agent[Any]
     agent_key: str
+    definition: str
+    """Of the agent and all it can reach, as it is now."""
     state: RunState[Any]
+    context: JSONObject
+    """What tools are told of the run they work for."""
     max_turns: int
     stopping: bool
-    last_seq: int
-    """Of the log as it was read, if nobody has written since."""
+    epoch: int
+    """Of the lease under which the last of it was written."""
+    head: str
+    """As it is stored."""
     title: str
     """The agent's title, for its traces."""
     conversation: str
@@ -75,27 +82,30 @@ def _loaded(run: Run) -> LoadedRun:
     agent, head = registered.agent, read_head(_json(run.head))
     change = code_change(run, registered, head)
     asks = change is not None and change.asks
+    context = _context(run)
     state = restore(
         RunState,
         agent,
         head,
         _logs(run),
         history=history_before(run),
-        context=_context(run),
+        context=dict(context),
         renames=renames_for(registered, head, accepted=asks),
         started=started_calls(run) if asks else None,
     )
-    for _, open_call in state.open_calls_below():
-        # Decision rows are the only truth; what the head remembers may be older.
-        open_call.verdict = None
-        open_call.in_doubt = False
+    # Decision rows are the only truth; what the head remembers may be older.
+    state.forget_verdicts()
     return LoadedRun(
+        run_id=run.pk,
         agent=agent,
         agent_key=run.agent_key,
+        definition=run.definition if change is None else change.now,
         state=state,
+        context=context,
         max_turns=run.max_turns,
         stopping=run.stop_requested_at is not None,
-        last_seq=run.last_seq,
+        epoch=run.lease_epoch,
+        head=run.head,
         title=registered.title,
         conversation=str(run.conversation_id),
         change=change,
@@ -144,7 +154,6 @@ def _json(text: str) -> JSONObject:
 
 
 def _context(run: Run) -> JSONObject:
-    """What tools are told of the run they work for."""
     return {
         "run": str(run.pk),
         "conversation": str(run.conversation_id),

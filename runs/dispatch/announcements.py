@@ -23,14 +23,15 @@ logger = logging.getLogger(__name__)
 
 ASK_S = 5.0
 """A connection that is silent for so long is asked whether it still is one."""
-# Whoever holds the run; where nobody does, anyone who lives.
+# Whoever holds the run; where nobody does, of those who live always the same, which
+# may have kept it since it held it.
 _ANNOUNCE = f"""
     SELECT pg_notify(%s || name, %s) FROM (
         SELECT name FROM {Worker._meta.db_table}
         WHERE left_at IS NULL AND seen_at > %s
         ORDER BY name = (
             SELECT lease_owner FROM {Run._meta.db_table} WHERE id = %s
-        ) DESC, random()
+        ) DESC, md5(name || %s)
         LIMIT 1
     ) AS runner
 """  # noqa: S608  names of our own tables
@@ -40,7 +41,7 @@ _CHANNEL = "placet_"
 def announce(run_id: UUID) -> None:
     """Tell a runner of the run once this transaction commits."""
     since = timezone.now() - settings.PLACET_LEASE
-    execute(_ANNOUNCE, [_CHANNEL, str(run_id), since, run_id])
+    execute(_ANNOUNCE, [_CHANNEL, str(run_id), since, run_id, str(run_id)])
 
 
 async def receive(

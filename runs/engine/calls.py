@@ -84,6 +84,11 @@ class Review:
             raise ValueError(f"Review escalate_to {to!r} are its reviewers already.")
 
 
+HOSTED_MCP_REVIEW = Review(idempotent=True)
+"""Of a call on a hosted server: its effect is the answer in the log, which stands there
+once."""
+
+
 class CallKind(enum.StrEnum):
     """What a call is of, and so how it is settled."""
 

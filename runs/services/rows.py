@@ -52,7 +52,7 @@ _TAKE = f"""
         WHERE id = %s AND status = %s AND (status = %s OR lease_expires_at < %s)
         {{lock}}
     )
-    RETURNING lease_epoch, wakes, last_seq, stop_requested_at
+    RETURNING lease_epoch, wakes, last_seq, stop_requested_at, head
 """  # noqa: S608
 _LOCK = f"UPDATE {_RUN} SET last_seq = last_seq WHERE id = %s"  # noqa: S608
 _WAKE = f"UPDATE {_RUN} SET wakes = wakes + 1 WHERE id = %s"  # noqa: S608
@@ -125,6 +125,7 @@ class TakenRow:
     last_seq: int
     """The number of that event."""
     stopping: bool
+    head: str
 
 
 def take(
@@ -140,9 +141,13 @@ def take(
     row = execute(_TAKE.format(lock=lock), [*given, *where]).fetchone()
     if row is None:
         return None
-    epoch, wakes, last_seq, stopped_at = row
+    epoch, wakes, last_seq, stopped_at, head = row
     return TakenRow(
-        epoch=epoch, wakes=wakes, last_seq=last_seq, stopping=stopped_at is not None
+        epoch=epoch,
+        wakes=wakes,
+        last_seq=last_seq,
+        stopping=stopped_at is not None,
+        head=head,
     )
 
 

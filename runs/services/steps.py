@@ -44,7 +44,10 @@ class Seen:
     """A queued run as it was read before it was taken."""
 
     agent_key: str
-    last_seq: int
+    epoch: int
+    """Of the lease under which it was written last."""
+    head: str
+    """As it is stored."""
     calls: Sequence[Call]
     """Its open calls that a decision can move on."""
     undecided: Sequence[Call]
@@ -66,14 +69,14 @@ class Begun:
 def begin(run_id: UUID, owner: str, seen: Seen) -> Begun | None:
     """Take the run as `lease.take`, and claim what has been approved, in one commit.
 
-    Nothing is claimed where the run has changed since it was `seen`. Returns None when
-    it is not to be taken.
+    Nothing is claimed where the run is not as it was `seen`. Returns None when it is
+    not to be taken.
     """
     row = take_queued(run_id, seen.agent_key, owner)
     if row is None:
         return None
     lease = lease_of(run_id, owner, row)
-    if row.stopping or row.last_seq != seen.last_seq + 1:
+    if row.stopping or (row.epoch, row.head) != (seen.epoch + 1, seen.head):
         taken_up(run_id, row)
         return Begun(lease=lease)
     decided = gate().take_up(run_id, seen.calls, undecided=seen.undecided)

@@ -182,7 +182,8 @@ def test_a_taken_run_knows_what_is_held() -> None:
     run.refresh_from_db()
     seen = steps.Seen(
         agent_key=run.agent_key,
-        last_seq=run.last_seq,
+        epoch=run.lease_epoch,
+        head=run.head,
         calls=[held_call()],
         undecided=[],
     )

@@ -245,7 +245,8 @@ def _taken_and_left(web: Web) -> None:
     owner, loaded = f"1-{web.name}", load(run.pk)
     seen = steps.Seen(
         agent_key=loaded.agent_key,
-        last_seq=loaded.last_seq,
+        epoch=loaded.epoch,
+        head=loaded.head,
         calls=open_calls(loaded.state),
         undecided=[],
     )

@@ -43,7 +43,8 @@ def seen(run: Run) -> steps.Seen:
     loaded = load(run.pk)
     return steps.Seen(
         agent_key=loaded.agent_key,
-        last_seq=loaded.last_seq,
+        epoch=loaded.epoch,
+        head=loaded.head,
         calls=open_calls(loaded.state),
         undecided=gated_calls(loaded.state),
     )

@@ -274,10 +274,14 @@ async def test_a_log_that_cannot_be_read_fails_its_run(
 ) -> None:
     script([refund()], END)
     run = await until_status(await begin(), RunStatus.WAITING)
+    await executor.stop()
     await run.events.filter(kind="item").aupdate(payload="{")
+    other = Executor(concurrency=5)
+    await other.start()
 
     await decide_all(run)
     run = await until_status(run, RunStatus.FAILED)
+    await other.stop()
 
     assert "Placet failed" in run.error
 

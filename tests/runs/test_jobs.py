@@ -244,6 +244,21 @@ def held_by(name: str) -> UUID:
     ).pk
 
 
+async def test_of_two_runners_always_the_same_is_told_of_a_run(
+    told: list[UUID], hearing: None
+) -> None:
+    await sync_to_async(workers.enter)(ANOTHER, concurrency=1)
+    run_ids, last = [uuid4() for _ in range(20)], await sync_to_async(held_by)(ME)
+
+    for _ in range(3):
+        await sync_to_async(announced)(*run_ids)
+    await sync_to_async(announced)(last)
+
+    await until_told(told, last)
+    times = {run_id: told.count(run_id) for run_id in run_ids}
+    assert set(times.values()) == {0, 3}
+
+
 async def test_who_has_left_or_is_silent_is_not_told(
     told: list[UUID], hearing: None
 ) -> None:

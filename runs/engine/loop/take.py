@@ -6,7 +6,16 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..calls import CALLED_HERE, Call, CallKind, Review, Verdict, VerdictKind, key_of
+from ..calls import (
+    CALLED_HERE,
+    HOSTED_MCP_REVIEW,
+    Call,
+    CallKind,
+    Review,
+    Verdict,
+    VerdictKind,
+    key_of,
+)
 from ..digest import JSONObject, call_digest
 from ..errors import ModelBehaviorError, ModelRefusalError
 from ..events import ItemEventName, RunItemStreamEvent
@@ -269,8 +278,7 @@ def _mcp_call(run: Drive, item: RunItem, tools: Sequence[Tool]) -> Call:
         CallKind.HOSTED_MCP,
         gated=not decides_itself,
         why=why,
-        # Its effect is the answer in the log, which stands there once.
-        review=Review(idempotent=True),
+        review=HOSTED_MCP_REVIEW,
     )
 
 

@@ -187,6 +187,12 @@ class OpenCalls:
             open_call.verdict = verdict
             open_call.in_doubt = open_call.held = False
 
+    def forget_verdicts(self) -> None:
+        """Hold no open call decided or in doubt: whoever goes on asks anew."""
+        for _, open_call in self.open_calls_below():
+            open_call.verdict = open_call.held_at = None
+            open_call.in_doubt = open_call.held = open_call.resolved = False
+
     def decided(self, tool_name: str, call_id: str) -> bool | None:
         """Return whether the open call was approved; None while it is undecided."""
         verdict = self._verdict_of(tool_name, call_id)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..calls import (
     CALLED_HERE,
+    HOSTED_MCP_REVIEW,
     Call,
     CallKind,
     OpenCall,
@@ -361,7 +362,7 @@ class _Restoring:
             kind=stored.kind,
             gated=stored.gated or (not is_gone and must_ask(agent, stored, raw, tool)),
             why=stored.why,
-            **_facts_of(tool),
+            **_facts_of(stored.kind, tool),
         )
         same = asked.name == stored.tool and call.current_digest() == stored.digest
         if asked.is_known and not same:
@@ -417,8 +418,10 @@ def _in_order(
     return ordered
 
 
-def _facts_of(tool: FunctionTool | None) -> dict[str, Any]:
+def _facts_of(kind: CallKind, tool: FunctionTool | None) -> dict[str, Any]:
     """Return what a call knows of its tool beside its name."""
+    if kind is CallKind.HOSTED_MCP:
+        return {"review": HOSTED_MCP_REVIEW}
     if tool is None:
         return {}
     return {"review": tool.review, "parameters": tool.params_json_schema}

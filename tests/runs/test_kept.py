@@ -1,0 +1,204 @@
+"""Runs that wait, kept in memory: as good as read, or not used."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from runs import kept, registry, services
+from runs.engine import ToolContext, function_tool
+from runs.engine.testing import ScriptedModel, assistant_message, function_call
+from runs.executor import Executor
+from runs.models import Run, RunStatus
+from runs.registry import RegisteredAgent
+from runs.services import log
+from runs.transactions import write
+from tests.factories import ada, pending, say, start, until, until_status
+from tests.shop import agents as shop
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+END = [assistant_message("end")]
+
+
+def refund(call_id: str) -> Any:
+    arguments = {"order_id": call_id, "amount_eur": 5}
+    return function_call("refund", arguments, call_id=call_id)
+
+
+async def waiting(*steps: Any) -> tuple[Run, ScriptedModel]:
+    shop.use(model := ScriptedModel(steps=steps))
+    run = await sync_to_async(start)()
+    return await until_status(run, RunStatus.WAITING), model
+
+
+@pytest.fixture
+def reviewer(transactional_db: None) -> Any:
+    return ada()
+
+
+def approve(run: Run, by: Any) -> None:
+    [request] = pending(run)
+    say("approve", request, by)
+
+
+async def is_kept(executor: Executor, run: Run) -> None:
+    await until(lambda: executor._kept.get(run.pk), "The run that is kept")
+
+
+def unread(*_: Any) -> None:
+    raise AssertionError("it was read again")
+
+
+async def test_a_run_that_waits_here_goes_on_without_being_read(
+    executor: Executor,
+    effects: shop.Effects,
+    reviewer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, model = await waiting([refund("r1")], [refund("r2")], END)
+    for name in ("load", "load_queued"):
+        monkeypatch.setattr(f"runs.executor.{name}", unread)
+
+    for call in ("r1", "r2"):
+        await is_kept(executor, run)
+        await sync_to_async(approve)(run, reviewer)
+        await until(partial(effects.count, f"refund {call} 5"), call)
+        await until(lambda: run.requests.count() == 2, "The second request")
+
+    await until_status(run, RunStatus.COMPLETED)
+    assert effects == ["refund r1 5", "refund r2 5"]
+    assert model.last_call is not None
+    outputs = [item for item in model.last_call.input if "output" in item]
+    assert [item["call_id"] for item in outputs] == ["r1", "r2"]
+    assert not executor._kept._runs
+
+
+async def test_what_another_worker_has_done_since_is_read(
+    executor: Executor, effects: shop.Effects, reviewer: Any
+) -> None:
+    run, model = await waiting([refund("r1")], [refund("r2")], END)
+    await is_kept(executor, run)
+    executor.concurrency, other = 0, Executor(concurrency=5)
+    await other.start()
+    await sync_to_async(approve)(run, reviewer)
+    await until(lambda: run.requests.count() == 2, "The second request")
+    await until_status(run, RunStatus.WAITING)
+    await other.stop()
+    assert executor._kept.get(run.pk)  # from before
+
+    executor.concurrency = 5
+    await sync_to_async(approve)(run, reviewer)
+
+    await until_status(run, RunStatus.COMPLETED)
+    assert effects == ["refund r1 5", "refund r2 5"]
+    assert model.last_call is not None
+    outputs = [item for item in model.last_call.input if "output" in item]
+    assert [item["call_id"] for item in outputs] == ["r1", "r2"]
+
+
+async def test_a_message_to_a_run_that_is_kept_is_read(
+    executor: Executor, effects: shop.Effects, reviewer: Any
+) -> None:
+    run, model = await waiting([refund("r1")], END)
+    await is_kept(executor, run)
+    await sync_to_async(services.send_message)(
+        run.conversation_id, "And hurry.", by=None
+    )
+
+    await sync_to_async(approve)(run, reviewer)
+
+    await until_status(run, RunStatus.COMPLETED)
+    assert model.last_call is not None
+    assert model.last_call.input[-1] == {"role": "user", "content": "And hurry."}
+
+
+async def test_a_look_that_finds_nothing_new_leaves_the_run_as_it_was(
+    executor: Executor, effects: shop.Effects, reviewer: Any
+) -> None:
+    run, _ = await waiting([refund("r1")], END)
+    epoch = run.lease_epoch
+    await is_kept(executor, run)
+    await sync_to_async(write(log.wake))(run.pk)
+    await until(
+        lambda: Run.objects.filter(
+            pk=run.pk, lease_epoch__gt=epoch, status=RunStatus.WAITING
+        ).exists(),
+        "The look",
+    )
+
+    await sync_to_async(approve)(run, reviewer)
+
+    await until_status(run, RunStatus.COMPLETED)
+    assert effects == ["refund r1 5"]
+
+
+async def test_what_is_not_as_it_was_stored_is_not_kept(
+    executor: Executor,
+    effects: shop.Effects,
+    reviewer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    kept_as_stored: list[UUID],
+) -> None:
+    monkeypatch.setattr("runs.journal.DurableJournal.has_stored", lambda *_: False)
+    run, _ = await waiting([refund("r1")], END)
+
+    await sync_to_async(approve)(run, reviewer)
+
+    await until_status(run, RunStatus.COMPLETED)
+    assert kept_as_stored == []
+    assert effects == ["refund r1 5"]
+
+
+@function_tool
+async def scribble(ctx: ToolContext[Any]) -> str:
+    """Write into what the run's tools are told of it."""
+    told = sorted(ctx.context)
+    ctx.context["said"] = "by a tool"
+    return ", ".join(told)
+
+
+async def test_what_tools_wrote_into_their_context_is_not_kept(
+    executor: Executor,
+    effects: shop.Effects,
+    reviewer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry.all_agents()
+    agent = shop.agent("Shop", [scribble, shop.refund])
+    entry = RegisteredAgent(key="shop", agent=agent, title="Shop", description="")
+    monkeypatch.setitem(registry._agents, "shop", entry)
+    scribbles = [function_call("scribble", {}, call_id=f"s{turn}") for turn in (1, 2)]
+    run, model = await waiting([scribbles[0], refund("r1")], [scribbles[1]], END)
+    await is_kept(executor, run)
+
+    await sync_to_async(approve)(run, reviewer)
+
+    await until_status(run, RunStatus.COMPLETED)
+    assert model.last_call is not None
+    assert model.last_call.input[-1]["output"] == "conversation, requester, run"
+
+
+async def test_the_oldest_makes_room(
+    executor: Executor, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "MOST", 2)
+    waits = [(await waiting([refund("r1")], END))[0] for _ in range(3)]
+    await is_kept(executor, waits[-1])
+
+    assert list(executor._kept._runs) == [run.pk for run in waits[1:]]
+
+
+async def test_none_is_kept_for_long(
+    executor: Executor, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = await waiting([refund("r1")], END)
+    await is_kept(executor, run)
+
+    monkeypatch.setattr(kept, "FOR_S", 0.0)
+
+    await until(lambda: not executor._kept._runs, "The end of its time")
