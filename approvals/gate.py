@@ -16,7 +16,7 @@ from runs.engine import Call, CallKind, ClaimRefused
 from runs.engine.items import name_called
 from runs.gate import Decided
 from runs.models import EventKind, Run
-from runs.statements import Rows
+from runs.statements import Pairs
 from runs.upgrades import UPGRADE_KEY, CodeChange
 
 from . import audit, notices, postman, services, upgrades, wording
@@ -33,10 +33,13 @@ from .wording import told
 IN_DOUBT = "It started, and nobody saw how it ended."
 _TO_ASK_AGAIN = (RequestStatus.CANCELLED, RequestStatus.SUPERSEDED)
 _UNUSED = (RequestStatus.PENDING, RequestStatus.APPROVED)
-_REQUESTS = Rows(
-    ApprovalRequest, "WHERE run_id = %s AND call_key IN ({keys}) ORDER BY revision"
+_REQUEST, _DECISION = ApprovalRequest._meta.db_table, Decision._meta.db_table
+_REQUESTS = Pairs(
+    ApprovalRequest,
+    Decision,
+    f"LEFT JOIN {_DECISION} ON request_id = {_REQUEST}.id "
+    f"WHERE {_REQUEST}.run_id = %s AND call_key IN ({{keys}}) ORDER BY revision",
 )
-_DECISIONS = Rows(Decision, "WHERE request_id IN ({keys})")
 _VERDICT_OF = {status: said for said, status in STATUS_AFTER.items()} | {
     RequestStatus.EXPIRED: Said.REJECT
 }
@@ -156,11 +159,11 @@ def _latest_of(run_id: UUID, calls: Sequence[Call]) -> dict[str, ApprovalRequest
     """Return the newest request of each call by its key, with its decision."""
     if not calls:
         return {}
-    in_order = _REQUESTS(run_id, keys=[call.key for call in calls])
-    latest = {request.call_key: request for request in in_order}
-    by_id = {request.pk: request for request in latest.values()}
-    for decision in _DECISIONS(keys=list(by_id)) if by_id else ():
-        by_id[decision.request_id].decision = decision
+    latest = {}
+    for request, decision in _REQUESTS(run_id, keys=[call.key for call in calls]):
+        if decision is not None:
+            request.decision = decision
+        latest[request.call_key] = request
     return latest
 
 

@@ -12,95 +12,31 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError
 
-from . import dispatch
+from . import dispatch, driving
 from .db import Database
 from .dispatch import embedded
-from .engine import (
-    AgentsException,
-    Claim,
-    LeaseLost,
-    Ports,
-    RawResponsesStreamEvent,
-    RunConfig,
-    RunInterrupted,
-    Runner,
-    RunResultStreaming,
-    RunState,
-    RunStopped,
-    SpanRecorder,
-    TurnStartedStreamEvent,
-    recording,
-)
+from .driving import Execution
+from .engine import LeaseLost
 from .engine.cancel import cancel_all
-from .engine.loop.answer import text_of_output
 from .engine.models import close_clients
-from .errors import RunError
 from .heartbeat import Heartbeat
-from .journal import (
-    DurableGate,
-    DurableJournal,
-    ended_spans,
-    gated_calls,
-    open_calls,
-)
 from .kept import KeptRuns
-from .live.deltas import DeltaSender
-from .loading import LoadedRun, load, load_queued
-from .models import RunStatus
 from .presence import Presence
 from .services import lease as leases
-from .services import steps, upgrade
-from .services.lease import Lease
+from .services import upgrade
 from .sweeper import Sweeper
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-
-
-@dataclass(eq=False)
-class Execution:
-    """One run while this process holds it."""
-
-    lease: Lease
-    gate: DurableGate
-    claims: dict[str, Claim] = field(default_factory=dict)
-    """Of calls that were approved when the run was taken, and have not started."""
-    loaded: LoadedRun | None = None
-    """The run as it was known when it was taken, for the first stretch."""
-    driven: LoadedRun | None = None
-    """The run as its last stretch began with it."""
-    journal: DurableJournal | None = None
-    """Of its last stretch."""
-    streaming: RunResultStreaming[Any] | None = None
-    stopping: bool = False
-    wakes_seen: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.wakes_seen = self.lease.wakes
-
-    def look(self, news: leases.Held) -> None:
-        """Take notice of what has changed in the run's row."""
-        if news.wakes != self.wakes_seen:
-            self.wakes_seen = news.wakes
-            self.gate.tell()
-        if news.stopping:
-            self.stopping = True
-            if self.streaming is not None:
-                self.streaming.stop()
 
 
 @dataclass(eq=False)
@@ -148,15 +84,13 @@ class Executor:
         self._over.set()
         await cancel_all(self._helpers)
         for execution in self._held.values():
-            if execution.streaming is not None:
-                execution.streaming.cancel("after_turn")
+            execution.leave()
         if tasks := list(self._tasks.values()):
             await asyncio.wait(tasks, timeout=grace_s)
             late = list(self._held.values())
             await cancel_all([*self._tasks.values(), *self._abandoned])
             for execution in late:
-                with contextlib.suppress(LeaseLost):
-                    await self._write(leases.release, execution.lease)
+                await execution.release()
         await asyncio.wait([self._listening], timeout=grace_s)
         await cancel_all({self._listening})
         await close_clients()
@@ -277,259 +211,28 @@ class Executor:
     def held_runs(self) -> list[UUID]:
         return list(self._held)
 
-    # Driving one run
-
     async def _work(self, run_id: UUID, peek: bool) -> bool:
-        """Take the run and drive it; False when it was not to be had.
-
-        With `peek` it is read first, so that what was approved is claimed at once. Not
-        where all runners look at the same runs, of which each gets a few.
-        """
+        """Take the run and drive it; False when it was not to be had."""
         try:
-            execution = await self._taken(run_id, peek)
+            execution = await driving.take(
+                run_id, self.name, self._db, self._kept, peek=peek
+            )
         except DatabaseError:
             logger.exception("A run was not taken", extra={"run_id": str(run_id)})
             return False
         if execution is None:
             return False
-        lease = execution.lease
-        self._kept.drop(run_id)
         self._held[run_id] = execution
+        if self._leaving:
+            execution.leave()
         try:
-            await self._drive_to_rest(execution)
+            await execution.drive_to_rest()
         except LeaseLost:
-            logger.info("Lost the lease of a run", extra=_extra(lease))
+            logger.info("Lost the lease of a run", extra={"run_id": str(run_id)})
         except DatabaseError:
             # It is taken up where it stands: now, or when its lease has run out.
-            logger.exception("A run lost its database", extra=_extra(lease))
-            with contextlib.suppress(DatabaseError):
-                await self._db.write(run_id, leases.give_up, lease)
+            logger.exception("A run lost its database", extra={"run_id": str(run_id)})
+            await execution.give_up()
         finally:
             execution.gate.rest()
         return True
-
-    async def _taken(self, run_id: UUID, peek: bool) -> Execution | None:
-        """Take the run; None when it is not to be had."""
-        loaded = self._kept.get(run_id)
-        if peek and loaded is None:
-            try:
-                loaded = await self._db.read(load_queued, run_id)
-            except DatabaseError:
-                raise
-            except Exception as error:
-                # Said of the run once it is ours, and read again.
-                logger.debug("A run cannot be read", exc_info=error)
-            else:
-                if loaded is None:
-                    return None
-        if (seen := _seen(loaded)) is None:
-            lease = await self._db.write(run_id, leases.take, run_id, self.name)
-            if lease is None:
-                return None
-            return Execution(lease, DurableGate(lease, self._db))
-        begun = await self._db.write(run_id, steps.begin, run_id, self.name, seen)
-        if begun is None:
-            return None
-        return Execution(
-            begun.lease,
-            DurableGate(begun.lease, self._db, begun.verdicts),
-            claims=begun.claims,
-            loaded=None if begun.verdicts is None else loaded,
-        )
-
-    async def _drive_to_rest(self, execution: Execution) -> None:
-        """Drive the run until it has ended or waits with nothing left to look at."""
-        at_rest = False
-        while not at_rest:
-            try:
-                result = await self._drive(execution)
-            except (RunInterrupted, DatabaseError, AgentsException, RunError) as error:
-                return await self._interrupted(execution.lease, error)
-            except Exception as error:
-                # The agent's code, or ours: loud in the log, and the run does not hang.
-                logger.exception("Driving a run broke", extra=_extra(execution.lease))
-                # An error that knows the run came out of it, not out of the reading.
-                who = "The run" if getattr(error, "run_state", None) else "Placet"
-                told = f"{who} failed: {type(error).__name__}: {error}"
-                return await self._fail(execution.lease, told)
-            at_rest = await self._put_to_rest(execution, result)
-
-    async def _interrupted(self, lease: Lease, error: Exception) -> None:
-        """End the run as what broke its stretch says, or raise what ends no run."""
-        if isinstance(error, LeaseLost | DatabaseError):
-            raise error
-        if isinstance(error.__cause__, DatabaseError):
-            raise error.__cause__ from error
-        if isinstance(error, RunStopped):
-            return await self._write(leases.finish, lease, RunStatus.CANCELLED)
-        await self._fail(lease, str(error))
-
-    async def _put_to_rest(
-        self, execution: Execution, result: RunResultStreaming[Any] | None
-    ) -> bool:
-        """Store that the stretch is over; False when the run is to be driven on."""
-        lease = execution.lease
-        if result is None:  # it waits for a go-ahead
-            return await self._write(leases.park, lease)
-        if result.state.is_done:
-            await self._finish(lease, result)
-        elif self._leaving and not result.interruptions:
-            await self._write(leases.release, lease)
-        elif not result.interruptions:
-            await self._fail(lease, "The run ended without an answer or a question.")
-        else:
-            return await self._park(execution, result.state)
-        return True
-
-    async def _park(self, execution: Execution, state: RunState[Any]) -> bool:
-        """Let the run wait, and keep it; False when it is to be driven on."""
-        lease, run, journal = execution.lease, execution.driven, execution.journal
-        is_stored = journal is not None and journal.has_stored(state)
-        if not await self._write(leases.park, lease):
-            return False
-        if run is not None and is_stored:
-            self._kept.keep(run, state, lease.epoch)
-        return True
-
-    async def _finish(self, lease: Lease, result: RunResultStreaming[Any]) -> None:
-        if result.stop_reason is not None:
-            return await self._write(
-                leases.finish, lease, RunStatus.CANCELLED, error=result.stop_reason
-            )
-        answer = text_of_output(result.last_agent, result.final_output)
-        await self._write(
-            leases.finish, lease, RunStatus.COMPLETED, final_output=answer
-        )
-
-    async def _drive(self, execution: Execution) -> RunResultStreaming[Any] | None:
-        """Drive the run for one stretch, and store the spans it ends with.
-
-        None when it may not be driven under the code there is.
-        """
-        spans = SpanRecorder()
-        try:
-            result = await self._stretch(execution, spans)
-        except Exception:
-            await self._keep(execution.lease, spans)
-            raise
-        finally:
-            await self._give_back(execution)
-        await self._keep(execution.lease, spans)
-        return result
-
-    async def _keep(self, lease: Lease, spans: SpanRecorder) -> None:
-        """Store what no step has stored; a run is not disturbed by its trace."""
-        if entries := ended_spans(spans):
-            try:
-                with contextlib.suppress(LeaseLost):
-                    await self._write(steps.append_spans, lease, entries)
-            except DatabaseError:
-                logger.exception("A trace was not stored", extra=_extra(lease))
-
-    async def _stretch(
-        self, execution: Execution, spans: SpanRecorder
-    ) -> RunResultStreaming[Any] | None:
-        lease = execution.lease
-        loaded, execution.loaded = execution.loaded, None
-        if loaded is None:
-            loaded = await self._load(lease)
-            if loaded is None:
-                return None
-            if gated := gated_calls(loaded.state):
-                await self._write(steps.propose, lease, gated)
-        if loaded.stopping or execution.stopping:
-            raise RunStopped("The run was stopped.")
-        journal = DurableJournal(lease, self._db, spans, execution.claims)
-        execution.driven, execution.journal = loaded, journal
-        with recording(spans):
-            streaming = Runner.run_streamed(
-                loaded.agent,
-                loaded.state,
-                max_turns=loaded.max_turns,
-                run_config=_config(loaded),
-                ports=Ports(journal=journal, gate=execution.gate),
-                stop_grace_s=settings.PLACET_STOP_GRACE.total_seconds(),
-            )
-        execution.streaming = streaming
-        if execution.stopping:
-            streaming.stop()
-        if self._leaving:
-            streaming.cancel("after_turn")
-        try:
-            await _show(lease.run_id, streaming)
-        finally:
-            execution.streaming = None
-            await streaming.aclose()
-        return streaming
-
-    async def _load(self, lease: Lease) -> LoadedRun | None:
-        """Return the run; None while it waits for a go-ahead under changed code."""
-        while (loaded := await self._db.read(load, lease.run_id)).change is not None:
-            change = loaded.change
-            if loaded.calls is None:
-                await self._write(upgrade.define, lease, change.now)
-            elif not await self._write(upgrade.go_on, lease, change, loaded.calls):
-                return None
-        return loaded
-
-    async def _write(
-        self,
-        service: Callable[Concatenate[Lease, P], T],
-        lease: Lease,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Return what a write about a held run gives."""
-        return await self._db.step(lease, service, lease, *args, **kwargs)
-
-    async def _give_back(self, execution: Execution) -> None:
-        """Take back the claims of calls that were not started."""
-        unused, execution.claims = list(execution.claims), {}
-        if unused:
-            with contextlib.suppress(LeaseLost, DatabaseError):
-                await self._write(steps.give_back, execution.lease, unused)
-
-    async def _fail(self, lease: Lease, error: str) -> None:
-        await self._write(leases.finish, lease, RunStatus.FAILED, error=error)
-
-
-def _seen(loaded: LoadedRun | None) -> steps.Seen | None:
-    """Return what the taking of a run builds on, or None to take it as it is."""
-    if loaded is None or loaded.stopping or loaded.change is not None:
-        return None
-    return steps.Seen(
-        agent_key=loaded.agent_key,
-        epoch=loaded.epoch,
-        head=loaded.head,
-        calls=open_calls(loaded.state),
-        undecided=gated_calls(loaded.state),
-    )
-
-
-def _extra(lease: Lease) -> dict[str, str]:
-    return {"run_id": str(lease.run_id)}
-
-
-def _config(loaded: LoadedRun) -> RunConfig:
-    """Return how every run is traced: without what was said, unless settings say so."""
-    return RunConfig(
-        workflow_name=loaded.title,
-        group_id=loaded.conversation,
-        trace_include_sensitive_data=settings.PLACET_TRACE_CONTENT,
-    )
-
-
-async def _show(run_id: UUID, streaming: RunResultStreaming[Any]) -> None:
-    """Send the text to viewers as the model writes it. Raises what ends the run."""
-    sender = DeltaSender(run_id)
-    turn = attempt = 0
-    try:
-        async for event in streaming.stream_events():
-            if isinstance(event, TurnStartedStreamEvent):
-                turn, attempt = event.turn, event.attempt
-            elif isinstance(event, RawResponsesStreamEvent) and (
-                event.data.type == "response.output_text.delta"
-            ):
-                await sender.text(turn, attempt, event.data.delta)
-    finally:
-        await sender.close()

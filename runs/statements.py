@@ -17,6 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 from django.db.models.sql import UpdateQuery
 
 M = TypeVar("M", bound=models.Model)
+N = TypeVar("N", bound=models.Model)
 Change: TypeAlias = tuple[models.QuerySet[Any], dict[str, Any]]
 Converter = Callable[[Any], Any]
 
@@ -62,16 +63,8 @@ class Rows(Generic[M]):
 
     def __call__(self, *params: Any, keys: Sequence[Any] = ()) -> list[M]:
         """Return the rows, in the statement's order."""
-        table = self._model._meta.db_table
-        columns, names, converters = _columns(self._model)
-        tail = self._tail
-        if "{keys}" in tail:
-            tail = tail.format(keys=", ".join(["%s"] * len(keys)))
-        sql = f"SELECT {columns} FROM {table} {tail}"  # noqa: S608  names of our own
-        return [
-            self._model.from_db(DEFAULT_DB_ALIAS, names, _converted(row, converters))
-            for row in execute(sql, [*params, *keys])
-        ]
+        found = _read((self._model,), self._tail, params, keys)
+        return [_row(self._model, row) for row in found]
 
     def get(self, *params: Any) -> M:
         """Return the one row. Raises the model's DoesNotExist."""
@@ -81,6 +74,49 @@ class Rows(Generic[M]):
             # Each model has its own; the stubs do not know it of a type variable.
             raise self._model.DoesNotExist(missing)  # type: ignore[attr-defined]
         return found[0]
+
+
+class Pairs(Generic[M, N]):
+    """Reads rows of a model, each with that of another, which `tail` joins to it."""
+
+    def __init__(self, model: type[M], other: type[N], tail: str) -> None:
+        self._models = model, other
+        self._tail = tail
+
+    def __call__(
+        self, *params: Any, keys: Sequence[Any] = ()
+    ) -> list[tuple[M, N | None]]:
+        """Return the pairs, in the statement's order; None where none was joined."""
+        model, other = self._models
+        width = len(model._meta.concrete_fields)
+        pairs = _read(self._models, self._tail, params, keys)
+        return [
+            (
+                _row(model, pair[:width]),
+                None if pair[width] is None else _row(other, pair[width:]),
+            )
+            for pair in pairs
+        ]
+
+
+def _read(
+    of: tuple[type[models.Model], ...],
+    tail: str,
+    params: Sequence[Any],
+    keys: Sequence[Any],
+) -> Any:
+    """Return rows that hold the columns of these models, one after the other."""
+    columns = ", ".join(_columns(model)[0] for model in of)
+    table = of[0]._meta.db_table
+    if "{keys}" in tail:
+        tail = tail.format(keys=", ".join(["%s"] * len(keys)))
+    sql = f"SELECT {columns} FROM {table} {tail}"  # noqa: S608  names of our own
+    return execute(sql, [*params, *keys])
+
+
+def _row(model: type[M], values: Sequence[Any]) -> M:
+    _, names, converters = _columns(model)
+    return model.from_db(DEFAULT_DB_ALIAS, names, _converted(values, converters))
 
 
 class Update:

@@ -135,7 +135,7 @@ async def test_a_run_stopped_since_it_was_seen_claims_nothing(approved: Run) -> 
 async def test_a_claim_made_for_a_call_that_did_not_start_is_given_back(
     approved: Run, effects: shop.Effects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runs.executor.Runner.run_streamed", _fails)
+    monkeypatch.setattr("runs.driving.Runner.run_streamed", _fails)
     executor = Executor(concurrency=1)
     await executor.start()
     failed = await until_status(approved, RunStatus.FAILED)

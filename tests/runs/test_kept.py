@@ -62,7 +62,7 @@ async def test_a_run_that_waits_here_goes_on_without_being_read(
 ) -> None:
     run, model = await waiting([refund("r1")], [refund("r2")], END)
     for name in ("load", "load_queued"):
-        monkeypatch.setattr(f"runs.executor.{name}", unread)
+        monkeypatch.setattr(f"runs.driving.{name}", unread)
 
     for call in ("r1", "r2"):
         await is_kept(executor, run)

@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from approvals.models import ApprovalRequest, AuditEntry, Decision, Vote
 from runs.models import Run, RunEvent, ToolExecution
-from runs.statements import Change, Rows, Update, execute, insert
-from tests.factories import start
+from runs.statements import Change, Pairs, Rows, Update, execute, insert
+from tests.factories import ada, say, start
 
 from .test_steps import make_call, proposed
 
@@ -46,6 +46,27 @@ def test_rows_take_ids_times_and_any_number_of_keys() -> None:
 
     assert found == runs[:2]
     assert some(datetime(2000, 1, 1, tzinfo=UTC), keys=[runs[0].pk]) == []
+
+
+def test_pairs_are_rows_and_what_is_joined_to_them_or_none() -> None:
+    (_, _, decided), (_, _, open_one) = proposed(make_call()), proposed(make_call())
+    say("approve", decided, ada())
+    requests = f"{ApprovalRequest._meta.db_table}.id"
+    both = Pairs(
+        ApprovalRequest,
+        Decision,
+        f"LEFT JOIN {Decision._meta.db_table} ON request_id = {requests} "
+        f"WHERE {requests} IN ({{keys}}) ORDER BY {requests}",
+    )
+
+    pairs = both(keys=[decided.pk, open_one.pk])
+
+    fields = [field.attname for field in Decision._meta.concrete_fields]
+    [decision] = Decision.objects.all()
+    assert [request.pk for request, _ in pairs] == [decided.pk, open_one.pk]
+    assert pairs[0][1] is not None
+    assert _values(pairs[0][1], fields) == _values(decision, fields)
+    assert pairs[1][1] is None
 
 
 def test_a_row_that_is_not_there_is_the_models_own_error() -> None:
