@@ -56,6 +56,11 @@ def visible_runs(user: Viewer) -> QuerySet[Run]:
     return found.filter(Q(requester_id=user.pk) | Q(conversation__owner_id=user.pk))
 
 
+def forks_of(user: Viewer, run: Run, most: int) -> list[Run]:
+    """Return the first `most` runs that were forked from this one and `user` sees."""
+    return list(visible_runs(user).filter(parent=run).order_by("pk")[:most])
+
+
 def conversations_page(
     user: Viewer, by: dict[str, Any], *, after: Place | None
 ) -> Slice[Conversation]:

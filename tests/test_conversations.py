@@ -364,3 +364,20 @@ def test_a_stranger_neither_resumes_nor_forks_and_a_reader_may_not() -> None:
     assert signed_in(owner).post(f"/runs/{own.pk}/fork/", {"at": 1}).status_code == 403
     assert signed_in(owner).get(f"/runs/{own.pk}/state/").status_code == 404
     assert watcher.post(f"/runs/{run.pk}/fork/", {"at": 1}).status_code in (403, 404)
+
+
+def test_a_run_names_its_forks_to_those_who_may_see_them() -> None:
+    owner, operator = eve(), bob()
+    run = failed(owner)
+    assert "Forked into" not in page(operator, run)
+
+    fork = services.fork_run(run.pk, 1, by=operator, text="Once more")
+
+    link = f'<a href="/runs/{fork.pk}/">'
+    assert f"Forked into {link}" in page(operator, run)
+    assert link not in page(owner, run)
+    assert f'href="/runs/{run.pk}/">another run</a>' in page(operator, fork)
+
+
+def page(user: User, run: Run) -> str:
+    return signed_in(user).get(f"/runs/{run.pk}/").content.decode()

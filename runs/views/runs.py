@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from .. import inert, services
+from .. import inert, queries, services
 from ..forms import ResumeForm
 from ..http import PageRequest, announce, local_path, signed_in
 from ..services import RunError
@@ -18,7 +18,7 @@ from ..timeline import Block, timeline
 from ..trace import trace_of
 from .access import check_may_start, visible_run
 
-BLOCKS_SHOWN = 300
+BLOCKS_SHOWN, FORKS_SHOWN = 300, 50
 
 
 @require_safe
@@ -34,6 +34,7 @@ def run(request: PageRequest, pk: UUID) -> HttpResponse:
     whole = request.GET.get("trace") == "all"
     context = {
         "run": found,
+        "forks": queries.forks_of(request.user, found, FORKS_SHOWN),
         "all_runs": [found],
         "blocks": shown,
         "hidden": len(blocks) - len(shown),
