@@ -158,7 +158,10 @@ class Execution:
         if not await self._write(leases.park):
             return False
         if run is not None and is_stored:
-            self.kept.keep(run, state, self.lease.epoch)
+            try:
+                self.kept.keep(run, state, self.lease.epoch)
+            except Exception:
+                logger.exception("A run is not kept", extra=_extra(self.lease))
         return True
 
     async def _finish(self, result: RunResultStreaming[Any]) -> None:
@@ -263,11 +266,11 @@ async def take(
 ) -> Execution | None:
     """Take the run; None when it is not to be had.
 
-    One that is kept goes on from there. With `peek` any other is read first, so that
-    what was approved is claimed at once. Not where all runners look at the same runs,
-    of which each gets a few. Raises DatabaseError.
+    With `peek` it is known before it is taken, kept or read, so that what was approved
+    is claimed at once. Not where all runners look at the same runs, of which each gets
+    a few; and whatever fails with it is looked at without. Raises DatabaseError.
     """
-    loaded = kept.get(run_id)
+    loaded = kept.get(run_id) if peek else None
     if peek and loaded is None:
         try:
             loaded = await db.read(load_queued, run_id)
@@ -305,6 +308,8 @@ def _seen(loaded: LoadedRun | None) -> steps.Seen | None:
         agent_key=loaded.agent_key,
         epoch=loaded.epoch,
         head=loaded.head,
+        definition=loaded.definition,
+        requester=loaded.context["requester"],
         calls=open_calls(loaded.state),
         undecided=gated_calls(loaded.state),
     )

@@ -47,6 +47,8 @@ class Executor:
     _held: dict[UUID, Execution] = field(default_factory=dict, init=False)
     _tasks: dict[UUID, asyncio.Task[bool]] = field(default_factory=dict, init=False)
     _abandoned: set[asyncio.Task[bool]] = field(default_factory=set, init=False)
+    _told_again: set[UUID] = field(default_factory=set, init=False)
+    """Runs that were woken while they had a task; it may have looked before that."""
     _db: Database = field(default_factory=Database, init=False)
     _kept: KeptRuns = field(default_factory=KeptRuns, init=False)
     _presence: Presence = field(default_factory=Presence, init=False)
@@ -109,7 +111,10 @@ class Executor:
 
     def _wake(self, run_id: UUID) -> None:
         """Take the run if there is room, or have its news looked at."""
-        if run_id in self._tasks or not self._room():
+        if run_id in self._tasks:
+            self._told_again.add(run_id)
+            self._look_again.set()
+        elif not self._room():
             self._look_again.set()
         else:
             self._begin(run_id, peek=True)
@@ -193,6 +198,9 @@ class Executor:
         if self._tasks.get(run_id) is task:
             del self._tasks[run_id]
             self._held.pop(run_id, None)
+            if run_id in self._told_again:
+                self._told_again.discard(run_id)
+                self._look_again.set()
         if task.cancelled():
             return
         if error := task.exception():

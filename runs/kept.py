@@ -2,9 +2,8 @@
 
 Guarantee: what is kept is what is stored, or it is not used. A run's state is written
 under a lease alone, and each lease has an epoch of its own: a run that is taken under
-the next one, with the same head, has been written by nobody since. Verdicts, messages
-and stops are read when it is taken. What is not kept is read; nothing but time depends
-on it.
+the next one, with the same head, has been written by nobody since. Verdicts and stops
+are read when it is taken, messages before the model is asked. What is not kept is read.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from uuid import UUID
 from . import codec, registry
 from .engine import RunState
 from .engine.state.definition import definition_of
+from .engine.state.restore import as_restored
 from .errors import UnknownAgent
 from .loading import LoadedRun
 
@@ -35,10 +35,13 @@ class KeptRuns:
 
     def keep(self, run: LoadedRun, state: RunState[Any], epoch: int) -> None:
         """Keep a run that was driven to `state`, all of it stored under `epoch`."""
-        head = codec.dumps(state.head())
-        state.forget_verdicts()
-        state.set_context(dict(run.context))  # tools may have written into theirs
-        kept = replace(run, state=state, epoch=epoch, head=head)
+        kept = replace(
+            run,
+            state=as_restored(state, dict(run.context)),
+            epoch=epoch,
+            head=codec.dumps(state.head()),
+        )
+        self.drop(run.run_id)
         self._runs[run.run_id] = time.monotonic(), kept
         if len(self._runs) > MOST:
             self._runs.popitem(last=False)
@@ -49,7 +52,7 @@ class KeptRuns:
         return run if run is not None and _is_same_code(run) else None
 
     def drop(self, run_id: UUID) -> None:
-        """Keep the run no longer: it is driven on."""
+        """Keep the run no longer: it is driven on, or read."""
         self._runs.pop(run_id, None)
 
     def drop_old(self) -> None:

@@ -6,6 +6,7 @@ not hear of it, and the job or a sweep finds the run.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,8 +22,9 @@ from ..statements import execute
 
 logger = logging.getLogger(__name__)
 
-ASK_S = 5.0
-"""A connection that is silent for so long is asked whether it still is one."""
+ASK_S, ANSWER_S = 5.0, 5.0
+"""A connection that is silent for so long is asked whether it still is one, and has so
+long to answer."""
 # Whoever holds the run; where nobody does, of those who live always the same, which
 # may have kept it since it held it.
 _ANNOUNCE = f"""
@@ -31,7 +33,7 @@ _ANNOUNCE = f"""
         WHERE left_at IS NULL AND seen_at > %s
         ORDER BY name = (
             SELECT lease_owner FROM {Run._meta.db_table} WHERE id = %s
-        ) DESC, md5(name || %s)
+        ) DESC, hashtextextended(name || %s, 0)
         LIMIT 1
     ) AS runner
 """  # noqa: S608  names of our own tables
@@ -49,17 +51,26 @@ async def receive(
 ) -> None:
     """Pass on what is announced to the runner of this name, until cancelled.
 
-    Raises psycopg.Error when the connection, made with `parameters`, is lost.
+    Raises psycopg.Error when the connection, made with `parameters`, is lost, and
+    TimeoutError when nobody answers on it.
     """
-    async with await psycopg.AsyncConnection.connect(
-        **parameters, autocommit=True
-    ) as connection:
+    async with asyncio.timeout(ANSWER_S):
+        connecting = psycopg.AsyncConnection.connect(**parameters, autocommit=True)
+        connection = await connecting
+    async with connection:
         channel = sql.Identifier(_CHANNEL + name)
-        await connection.execute(sql.SQL("LISTEN {}").format(channel))
+        await _ask(connection, sql.SQL("LISTEN {}").format(channel))
         while True:
             async for heard in connection.notifies(timeout=ASK_S):
                 _pass_on(heard.payload, told)
-            await connection.execute("SELECT 1")
+            await _ask(connection, sql.SQL("SELECT 1"))
+
+
+async def _ask(
+    connection: psycopg.AsyncConnection[Any], what: sql.SQL | sql.Composed
+) -> None:
+    async with asyncio.timeout(ANSWER_S):
+        await connection.execute(what)
 
 
 def _pass_on(payload: str, told: Callable[[UUID], None]) -> None:

@@ -86,7 +86,7 @@ async def _until(stop: asyncio.Event, hear: Callable[[], Awaitable[None]]) -> No
     while not stop.is_set():
         try:
             await _once(stop, hear)
-        except (psycopg.Error, ConnectorException):
+        except (psycopg.Error, ConnectorException, TimeoutError):
             logger.warning(
                 "The database tells of no wake-ups; it is asked again.", exc_info=True
             )

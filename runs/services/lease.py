@@ -26,6 +26,7 @@ from ..models import (
     Run,
     RunStatus,
     ToolExecution,
+    Worker,
 )
 from ..transactions import write
 from . import limits, log, rows
@@ -106,9 +107,12 @@ def take_row(run_id: UUID, owner: str) -> rows.TakenRow | None:
 
 
 def take_queued(run_id: UUID, agent_key: str, owner: str) -> rows.TakenRow | None:
-    """Give the row of a run that was seen queued to `owner`, as `take_row`."""
-    if not limits.take_place(agent_key):
-        return None
+    """Give the row of a run that was queued to `owner`, as `take_row`.
+
+    Where no place is needed it is not asked first whether it still is.
+    """
+    if limits.is_limited(agent_key):
+        return take_row(run_id, owner)
     now = timezone.now()
     expires_at = now + settings.PLACET_LEASE
     return rows.take(run_id, RunStatus.QUEUED, owner, now, expires_at)
@@ -146,7 +150,9 @@ def renew(owner: str, run_ids: Collection[UUID]) -> list[UUID]:
 
 @write
 def expire(owner: str) -> None:
-    """Free the runs of a worker that is known to be dead."""
+    """Free the runs of a worker that is known to be dead; it is told of none."""
+    silent_since = timezone.now() - settings.PLACET_LEASE
+    Worker.objects.filter(name=owner, left_at=None).update(seen_at=silent_since)
     held_by = Run.objects.filter(lease_owner=owner, status=RunStatus.RUNNING)
     held_by.update(lease_expires_at=timezone.now() - settings.PLACET_LEASE)
 

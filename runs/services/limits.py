@@ -53,6 +53,11 @@ def free_places() -> Places | None:
     )
 
 
+def is_limited(agent_key: str) -> bool:
+    """Say whether a run of the agent needs a place to begin."""
+    return bool(settings.PLACET_MAX_RUNNING or agent_key in registry.limits())
+
+
 def take_place(agent_key: str) -> bool:
     """Say whether one more run of the agent may begin, inside the caller's transaction.
 
@@ -61,7 +66,7 @@ def take_place(agent_key: str) -> bool:
     wait: a transaction takes many runs, and its worker may stand still. The next look
     asks again. SQLite's writers wait for each other anyway.
     """
-    if not (settings.PLACET_MAX_RUNNING or agent_key in registry.limits()):
+    if not is_limited(agent_key):
         return True
     if not _alone():
         return False

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
@@ -25,6 +26,7 @@ from ..statements import Rows, execute
 _RUN = Run._meta.db_table
 _EVENT = RunEvent._meta.db_table
 _EXECUTION = ToolExecution._meta.db_table
+_USER = User._meta.db_table
 
 _ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
 _INSERT_EVENTS = (
@@ -52,7 +54,8 @@ _TAKE = f"""
         WHERE id = %s AND status = %s AND (status = %s OR lease_expires_at < %s)
         {{lock}}
     )
-    RETURNING lease_epoch, wakes, last_seq, stop_requested_at, head
+    RETURNING lease_epoch, wakes, last_seq, stop_requested_at, head, definition,
+        (SELECT {User.USERNAME_FIELD} FROM {_USER} WHERE {_USER}.id = requester_id)
 """  # noqa: S608
 _LOCK = f"UPDATE {_RUN} SET last_seq = last_seq WHERE id = %s"  # noqa: S608
 _WAKE = f"UPDATE {_RUN} SET wakes = wakes + 1 WHERE id = %s"  # noqa: S608
@@ -126,6 +129,9 @@ class TakenRow:
     """The number of that event."""
     stopping: bool
     head: str
+    definition: str
+    requester: str
+    """The name of who asked for the run; empty for a system."""
 
 
 def take(
@@ -141,13 +147,15 @@ def take(
     row = execute(_TAKE.format(lock=lock), [*given, *where]).fetchone()
     if row is None:
         return None
-    epoch, wakes, last_seq, stopped_at, head = row
+    epoch, wakes, last_seq, stopped_at, head, definition, requester = row
     return TakenRow(
         epoch=epoch,
         wakes=wakes,
         last_seq=last_seq,
         stopping=stopped_at is not None,
         head=head,
+        definition=definition,
+        requester=requester or "",
     )
 
 

@@ -47,7 +47,11 @@ class Seen:
     epoch: int
     """Of the lease under which it was written last."""
     head: str
-    """As it is stored."""
+    """As it is stored; as is the next."""
+    definition: str
+    """Of what it is driven with."""
+    requester: str
+    """The name that its tools are told."""
     calls: Sequence[Call]
     """Its open calls that a decision can move on."""
     undecided: Sequence[Call]
@@ -76,7 +80,8 @@ def begin(run_id: UUID, owner: str, seen: Seen) -> Begun | None:
     if row is None:
         return None
     lease = lease_of(run_id, owner, row)
-    if row.stopping or (row.epoch, row.head) != (seen.epoch + 1, seen.head):
+    was = (seen.epoch + 1, seen.head, seen.definition, seen.requester)
+    if row.stopping or (row.epoch, row.head, row.definition, row.requester) != was:
         taken_up(run_id, row)
         return Begun(lease=lease)
     decided = gate().take_up(run_id, seen.calls, undecided=seen.undecided)

@@ -184,6 +184,8 @@ def test_a_taken_run_knows_what_is_held() -> None:
         agent_key=run.agent_key,
         epoch=run.lease_epoch,
         head=run.head,
+        definition=run.definition,
+        requester="",
         calls=[held_call()],
         undecided=[],
     )

@@ -247,6 +247,8 @@ def _taken_and_left(web: Web) -> None:
         agent_key=loaded.agent_key,
         epoch=loaded.epoch,
         head=loaded.head,
+        definition=loaded.definition,
+        requester=loaded.context["requester"],
         calls=open_calls(loaded.state),
         undecided=[],
     )

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from runs.engine import RunState
+from runs.engine import RunState, ToolCallOutputItem
 from runs.kept import KeptRuns
 from runs.loading import LoadedRun, load
 
@@ -61,7 +61,28 @@ def _facts(run: LoadedRun) -> dict[str, Any]:
         "state": run.state.to_json(),
         "reads": run.state.model_input(),
         "open": _open(run.state),
+        "told": [_told(state) for state in _states(run.state)],
     }
+
+
+def _states(state: RunState[Any]) -> Iterator[RunState[Any]]:
+    """Yield the state and those of the agents that its open calls use as tools."""
+    yield state
+    for open_call in state.open.values():
+        if open_call.nested is not None:
+            yield from _states(open_call.nested)
+
+
+def _told(state: RunState[Any]) -> list[Any]:
+    """Return what tools, hooks and the agent's own code are told of the run."""
+    context = state.context
+    outputs = [
+        item.output
+        for item in state.transcript.items
+        if isinstance(item, ToolCallOutputItem)
+    ]
+    requests = context.usage.request_usage_entries
+    return [context.context, context.tool_input, context.turn_input, outputs, requests]
 
 
 def _open(state: RunState[Any]) -> list[Any]:

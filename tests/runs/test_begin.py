@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
-from runs import transactions
+from runs import driving, transactions
 from runs.engine import ClaimStatus
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
 from runs.executor import Executor
@@ -17,7 +19,7 @@ from runs.loading import load
 from runs.models import Run, RunStatus, ToolExecution
 from runs.services import lease as leases
 from runs.services import steps
-from tests.factories import ada, pending, say, start, until_status
+from tests.factories import ada, pending, say, start, until, until_status
 from tests.shop import agents as shop
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,6 +47,8 @@ def seen(run: Run) -> steps.Seen:
         agent_key=loaded.agent_key,
         epoch=loaded.epoch,
         head=loaded.head,
+        definition=loaded.definition,
+        requester=loaded.context["requester"],
         calls=open_calls(loaded.state),
         undecided=gated_calls(loaded.state),
     )
@@ -148,3 +152,41 @@ async def test_a_claim_made_for_a_call_that_did_not_start_is_given_back(
 
 def _fails(*args: Any, **kwargs: Any) -> Any:
     raise RuntimeError("the agent's code is broken")
+
+
+async def test_a_run_that_is_not_queued_any_more_asks_for_no_place(
+    approved: Run, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asks(*_: Any) -> bool:
+        raise AssertionError("a place was asked for")
+
+    settings.PLACET_MAX_RUNNING = 1
+    was_seen = await sync_to_async(seen)(approved)
+    await Run.objects.filter(pk=approved.pk).aupdate(status=RunStatus.WAITING)
+    monkeypatch.setattr("runs.services.limits.take_place", asks)
+
+    assert await sync_to_async(steps.begin)(approved.pk, "me", was_seen) is None
+
+
+async def test_a_run_woken_while_a_look_at_it_ends_in_vain_is_looked_at_again(
+    approved: Run, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PLACET_SWEEP_EVERY = timedelta(hours=1)
+    looking, told, take = asyncio.Event(), asyncio.Event(), driving.take
+
+    async def in_vain(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(driving, "take", take)
+        looking.set()
+        await told.wait()
+
+    monkeypatch.setattr(driving, "take", in_vain)
+    executor = Executor(concurrency=5)
+    await executor.start()
+    await asyncio.wait_for(looking.wait(), 20)
+    executor._wake(approved.pk)
+    await until(lambda: not executor._look_again.is_set(), "The look")
+
+    told.set()
+
+    await until_status(approved, RunStatus.COMPLETED)
+    await executor.stop()

@@ -29,7 +29,7 @@ from ..items import (
     ToolCallItem,
     ToolCallOutputItem,
 )
-from ..loop.answer import Answer, typed_output
+from ..loop.answer import Answer, plain_output, typed_output
 from ..tracing import TraceState
 from ..usage import Usage
 from .agent_map import AgentMap
@@ -152,6 +152,29 @@ def restore(
     _Restoring(state, head, log_of, renames or {}, started).fill()
     count_requests(wrapper.usage, state)
     return state
+
+
+def as_restored(state: RunState[Any], context: Any) -> RunState[Any]:
+    """Return a state of its own, as reading what is stored of `state` would give it.
+
+    What still holds `state` does not reach it, and what only memory knew is gone.
+    """
+    twin = state.copy()
+    _forget(twin, context, Usage.from_totals(state.usage.totals()))
+    twin.forget_verdicts()
+    return twin
+
+
+def _forget(state: RunState[Any], context: Any, usage: Usage) -> None:
+    told = plain_output(state.context.tool_input)
+    state.bind(RunContextWrapper(context=context, usage=usage, tool_input=told))
+    count_requests(usage, state)
+    for item in state.transcript.items:
+        if isinstance(item, ToolCallOutputItem):
+            item.output = item.raw.get("output")
+    for open_call in state.open.values():
+        if open_call.nested is not None:
+            _forget(open_call.nested, context, usage)
 
 
 class _Restoring:
