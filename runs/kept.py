@@ -2,8 +2,9 @@
 
 Guarantee: what is kept is what is stored, or it is not used. A run's state is written
 under a lease alone, and each lease has an epoch of its own: a run that is taken under
-the next one, with the same head, has been written by nobody since. Verdicts and stops
-are read when it is taken, messages before the model is asked. What is not kept is read.
+the next one, with the same head, definition and requester (`steps.begin` compares), has
+been written by nobody since. Verdicts and stops are read when it is taken, messages
+before the model is asked. What is not kept is read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from .errors import UnknownAgent
 from .loading import LoadedRun
 
 MOST = 32
+"""A process has memory for the runs it drives at once, many times as many."""
 FOR_S = 900.0
+"""People at their keys decide sooner, or much later."""
 
 
 @dataclass(eq=False)
