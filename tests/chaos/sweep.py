@@ -22,7 +22,9 @@ from .scenarios import SCENARIOS, Scenario
 from .web import Web
 
 PATIENCE_S = 150.0
-ROUNDS = 3
+ROUNDS = 10
+"""Tries at a place not yet killed at: whether its story comes by is a matter of chance,
+as a call that is rejected this time has no body."""
 SHORT_S = 0.5
 """Stories that differ by less are as short as each other."""
 
