@@ -282,11 +282,11 @@ async def take(
         else:
             if loaded is None:
                 return None
-    if (seen := _seen(loaded)) is None:
+    if loaded is None or loaded.stopping or loaded.change is not None:
         lease = await db.write(run_id, leases.take, run_id, owner)
         begun = None if lease is None else steps.Begun(lease=lease)
     else:
-        begun = await db.write(run_id, steps.begin, run_id, owner, seen)
+        begun = await db.write(run_id, steps.begin, run_id, owner, seen(loaded))
     if begun is None:
         return None
     kept.drop(run_id)
@@ -300,10 +300,8 @@ async def take(
     )
 
 
-def _seen(loaded: LoadedRun | None) -> steps.Seen | None:
-    """Return what the taking of a run builds on, or None to take it as it is."""
-    if loaded is None or loaded.stopping or loaded.change is not None:
-        return None
+def seen(loaded: LoadedRun) -> steps.Seen:
+    """Return what the taking of a run builds on."""
     return steps.Seen(
         agent_key=loaded.agent_key,
         epoch=loaded.epoch,

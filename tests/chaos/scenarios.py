@@ -22,8 +22,8 @@ from django.utils import timezone
 from approvals import services as desk
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest, Preferences
-from runs import services
-from runs.journal import gated_calls, open_calls
+from runs import driving, services
+from runs.journal import gated_calls
 from runs.loading import load
 from runs.models import Run, RunStatus
 from runs.services import lease as leases
@@ -243,16 +243,7 @@ def _taken_and_left(web: Web) -> None:
     asyncio.run(beside_runners(partial(web.until_status, run, RunStatus.WAITING)))
     web.decide(web.pending()[0])
     owner, loaded = f"1-{web.name}", load(run.pk)
-    seen = steps.Seen(
-        agent_key=loaded.agent_key,
-        epoch=loaded.epoch,
-        head=loaded.head,
-        definition=loaded.definition,
-        requester=loaded.context["requester"],
-        calls=open_calls(loaded.state),
-        undecided=[],
-    )
-    if begun := steps.begin(run.pk, owner, seen):
+    if begun := steps.begin(run.pk, owner, driving.seen(loaded)):
         steps.propose(begun.lease, gated_calls(loaded.state))
         steps.give_back(begun.lease, list(begun.claims))
     _leave_a_mark(owner)

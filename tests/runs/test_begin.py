@@ -14,7 +14,6 @@ from runs import driving, transactions
 from runs.engine import ClaimStatus
 from runs.engine.testing import ScriptedModel, assistant_message, function_call
 from runs.executor import Executor
-from runs.journal import gated_calls, open_calls
 from runs.loading import load
 from runs.models import Run, RunStatus, ToolExecution
 from runs.services import lease as leases
@@ -42,16 +41,7 @@ def approve(run: Run) -> None:
 
 
 def seen(run: Run) -> steps.Seen:
-    loaded = load(run.pk)
-    return steps.Seen(
-        agent_key=loaded.agent_key,
-        epoch=loaded.epoch,
-        head=loaded.head,
-        definition=loaded.definition,
-        requester=loaded.context["requester"],
-        calls=open_calls(loaded.state),
-        undecided=gated_calls(loaded.state),
-    )
+    return driving.seen(load(run.pk))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
@@ -18,6 +19,7 @@ from django.utils import timezone
 from approvals.models import ApprovalRequest
 from runs.dispatch import embedded
 from runs.models import Conversation, Run, RunStatus, Worker
+from runs.services import lease as leases
 from runs.services import workers
 from tests import elsewhere, servers
 from tests.factories import ada, until
@@ -276,6 +278,33 @@ async def test_who_has_left_or_is_silent_is_not_told(
 
     await until_told(told, run_ids[-1])
     assert told == run_ids
+
+
+def test_a_runner_that_is_seen_to_be_dead_is_told_of_nothing_more() -> None:
+    workers.enter(ME, concurrency=1)
+
+    leases.expire(ME)
+
+    [worker] = Worker.objects.all()
+    assert worker.seen_at <= timezone.now() - settings.PLACET_LEASE
+
+
+async def test_a_listener_that_nobody_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def is_silent(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(announcements, "ANSWER_S", 0.1)
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", is_silent)
+    hearing = asyncio.create_task(
+        announcements.receive(ME, jobs._parameters(), lambda _: None)
+    )
+
+    given_up, _ = await asyncio.wait({hearing}, timeout=20)
+
+    assert given_up
+    assert isinstance(hearing.exception(), TimeoutError)
 
 
 def test_with_no_runner_alive_a_wake_up_is_a_job_only() -> None:
